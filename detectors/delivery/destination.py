@@ -1,0 +1,45 @@
+"""What every destination is: one file with a pure payload builder and one class that sends."""
+
+import dataclasses
+from typing import Protocol
+
+from detectors.model import Alert
+
+
+class DeliveryError(Exception):
+    """A destination did not take the alert.
+
+    ``permanent`` means that sending the same thing again cannot help (a 400, a 410, a payload too large).
+    ``retry_after`` is the destination's own wish in seconds. The message names the destination, the cause and the
+    next step, and never holds a secret, a URL query or a response body beyond its first 300 characters.
+    """
+
+    def __init__(self, message: str, *, permanent: bool = False, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.permanent = permanent
+        self.retry_after = retry_after
+
+
+@dataclasses.dataclass(frozen=True)
+class Receipt:
+    """The destination's answer: ``remote_id`` is its name for what it received, if it gives one."""
+
+    remote_id: str | None = None
+
+
+class Destination(Protocol):
+    """Where alerts go. ``name`` is unique within the app and is the key of the delivery state."""
+
+    @property
+    def name(self) -> str:
+        """For example ``teams``, ``log-table``, ``webhook``."""
+
+    async def send(self, alert: Alert, *, possible_repeat: bool) -> Receipt:
+        """Send one alert. Raises :class:`DeliveryError`.
+
+        *possible_repeat* is True when an earlier attempt may have arrived without its outcome being recorded: a
+        destination that cannot deduplicate says so in what it sends.
+        """
+
+    async def close(self) -> None:
+        """Release connections. Idempotent."""
