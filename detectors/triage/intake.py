@@ -1,0 +1,181 @@
+"""Intake: rows that a rule returned become stored matches. The one door through which every source comes in."""
+
+import asyncio
+import uuid
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from detectors.model import Alert, AlertKind, Delivery, Match, Record, Source, SummaryItem
+from detectors.rule import Rule
+from detectors.state.store import Store
+from detectors.triage import health
+from detectors.triage.identity import identity_of, match_id
+
+ITEMS_PER_SUMMARY = 100
+"""So many names fit on one Teams card of 20 kB."""
+
+_SUMMARY_GRACE = timedelta(minutes=15)
+_WRITES_AT_ONCE = 8
+
+
+class Intake:
+    """Stores what is new, before anything is triaged or sent."""
+
+    def __init__(
+        self, *, store: Store, clock: Callable[[], datetime], new_id: Callable[[], str] = lambda: uuid.uuid4().hex
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._new_id = new_id
+
+    async def store(
+        self, rule: Rule, rows: Sequence[dict[str, Any]], *, source: Source, workspace: str | None, allowance: int
+    ) -> tuple[str, ...]:
+        """Store the actions among *rows* that are new, oldest first.
+
+        The first *allowance* become alerts of their own; the rest is named in summary alerts. Everything is durable
+        when the call returns. Returns the ids of the alerts, summaries included, that this call was the first to
+        store. Raises :class:`detectors.state.store.StoreUnavailable`; the caller then repeats the whole call, and
+        what is already stored is recognised.
+        """
+        now = self._clock()
+        matches = matches_of(rule, rows, source=source, workspace=workspace, found_at=now)
+        known = await _all(self._store.exists(match.id) for match in matches)
+        fresh = [match for match, exists in zip(matches, known, strict=True) if not exists]
+        alone, rest = fresh[:allowance], fresh[allowance:]
+        created = await _all(self._store.create(Record(id=m.id, due=now, created_at=now, match=m)) for m in alone)
+        new = [match.id for match, won in zip(alone, created, strict=True) if won]
+        for start in range(0, len(rest), ITEMS_PER_SUMMARY):
+            new.extend(await self._summarise(rule, rest[start : start + ITEMS_PER_SUMMARY], now))
+        return tuple(new)
+
+    async def _summarise(self, rule: Rule, matches: Sequence[Match], now: datetime) -> tuple[str, ...]:
+        """Store *matches* so that they wait for one summary alert, then the summary.
+
+        The matches come first and stay due: if the process dies before the summary is stored, each goes out alone
+        after the grace period. Once the summary exists, the outbox sees it and closes them.
+        """
+        # Unique to this call: with an id made from the matches, two racing hunts that each win a part of them would
+        # share one summary, and it would name only the part of one.
+        summary_id = self._new_id()
+        waiting = [
+            Record(id=match.id, due=now + _SUMMARY_GRACE, created_at=now, match=match, summarised_by=summary_id)
+            for match in matches
+        ]
+        created = await _all(self._store.create(record) for record in waiting)
+        mine = [match for match, won in zip(matches, created, strict=True) if won]
+        if not mine:
+            return ()
+        alert = summary_alert(rule, summary_id, mine, now)
+        await self._store.create(Record(id=summary_id, due=now, created_at=now, alert=alert))
+        return (summary_id,)
+
+    async def report_failing_rule(
+        self, rule: Rule, workspace: str, *, since: datetime, read_until: datetime, error: str
+    ) -> None:
+        """Store the health alert about a rule that keeps failing; the same failing stretch gives the same alert."""
+        now = self._clock()
+        alert = health.failing_rule(rule, workspace, since=since, read_until=read_until, error=error, now=now)
+        await self._store.create(Record(id=alert.id, due=now, created_at=now, alert=alert))
+
+    async def report_dead_letter(self, record: Record, destination: str, others: Sequence[str]) -> None:
+        """Store the health alert about an alert that *destination* will never get, for the *others* to carry."""
+        if record.alert is None or not others:
+            return
+        now = self._clock()
+        alert = health.dead_letter(record.alert, destination, error=record.deliveries[destination].error or "", now=now)
+        deliveries = {name: Delivery() for name in others}
+        await self._store.create(Record(id=alert.id, due=now, created_at=now, alert=alert, deliveries=deliveries))
+
+
+async def _all(calls: Iterable[Coroutine[Any, Any, bool]]) -> list[bool]:
+    """Await *calls*, a few at a time. All have ended when the first error is raised: no write runs on unseen."""
+    slots = asyncio.Semaphore(_WRITES_AT_ONCE)
+
+    async def one(call: Coroutine[Any, Any, bool]) -> bool:
+        async with slots:
+            return await call
+
+    results = await asyncio.gather(*(one(call) for call in calls), return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return [bool(result) for result in results]
+
+
+def matches_of(
+    rule: Rule, rows: Sequence[dict[str, Any]], *, source: Source, workspace: str | None, found_at: datetime
+) -> list[Match]:
+    """The distinct matches among *rows*, oldest first."""
+    matches: dict[str, Match] = {}
+    for row in rows:
+        identity = identity_of(rule, row)
+        identifier = match_id(rule.id, identity)
+        matches.setdefault(
+            identifier,
+            Match(
+                id=identifier,
+                rule_id=rule.id,
+                identity=identity,
+                source=source,
+                row=row,
+                event_time=event_time(row) or found_at,
+                found_at=found_at,
+                workspace=workspace,
+            ),
+        )
+    return sorted(matches.values(), key=lambda match: match.event_time)
+
+
+def event_time(row: dict[str, Any]) -> datetime | None:
+    """``TimeGenerated`` of the row, or None where the query dropped it."""
+    value = row.get("TimeGenerated")
+    if not isinstance(value, str):
+        return None
+    try:
+        parsed = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
+
+
+def summary_alert(rule: Rule, summary_id: str, matches: Sequence[Match], now: datetime) -> Alert:
+    """One alert that names every one of *matches*."""
+    items = tuple(
+        SummaryItem(
+            match_id=match.id,
+            event_time=match.event_time,
+            operation=str(match.row.get("OperationNameValue") or ""),
+            caller=str(match.row.get("Caller") or ""),
+            resource=str(match.row.get("_ResourceId") or ""),
+        )
+        for match in matches
+    )
+    return Alert(
+        id=summary_id,
+        kind=AlertKind.SUMMARY,
+        rule_id=rule.id,
+        rule_name=rule.name,
+        rule_version=rule.version,
+        severity=rule.severity,
+        severity_reasons=(
+            f"The rule {rule.name} has severity {rule.severity}; nothing was collected for these matches.",
+        ),
+        title=f"{len(items)} more matches of {rule.name}",
+        description=f"{rule.description} More actions matched in one run than go out one by one; all are named here.",
+        tactics=rule.tactics,
+        techniques=rule.techniques,
+        tags=rule.tags,
+        source=matches[0].source,
+        workspace=matches[0].workspace,
+        event_time=matches[0].event_time,
+        found_at=matches[0].found_at,
+        created_at=now,
+        items=items,
+        triage=rule.detector.triage,
+        response=rule.detector.response,
+        false_positives=rule.detector.false_positives,
+        references=rule.detector.references,
+        query=rule.query,
+    )

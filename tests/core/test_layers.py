@@ -1,0 +1,56 @@
+"""The data goes one way, and so do the imports."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+MAY_IMPORT = {
+    "model": set[str](),
+    "rule": {"model"},
+    "settings": set[str](),
+    "kql": {"kql_values"},
+    "kql_values": set[str](),
+    "rule_yaml": set[str](),
+    "rule_format": {"model", "rule", "rule_yaml"},
+    "rulebook": {"model", "rule", "rule_format", "rule_yaml", "kql", "kql_values"},
+    "rule_tests": {"model", "rule", "rulebook", "rule_yaml", "sources", "triage", "kql", "kql_values"},
+    "state": {"model"},
+    "sources": {"model", "rule", "state", "kql", "kql_values"},
+    "triage": {"model", "rule", "state"},
+    "delivery": {"model", "state"},
+}
+"""Package or module of ``detectors`` to what it may import there beside itself. What is not listed is wiring."""
+
+
+def imported(path: Path) -> set[str]:
+    """Second parts of every ``detectors.X`` that the file imports, wherever in the file it does."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names.update([node.module] if node.module != "detectors" else [f"detectors.{a.name}" for a in node.names])
+        elif isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+    return {name.split(".")[1] for name in names if name.startswith("detectors.")}
+
+
+def files(name: str) -> list[Path]:
+    package = ROOT / "detectors" / name
+    return sorted(package.rglob("*.py")) if package.is_dir() else [package.with_suffix(".py")]
+
+
+@pytest.mark.parametrize("name", MAY_IMPORT)
+def test_a_layer_knows_nothing_above_it(name: str) -> None:
+    for path in files(name):
+        beyond = imported(path) - MAY_IMPORT[name] - {name}
+        assert not beyond, f"{path.relative_to(ROOT)} imports detectors.{', detectors.'.join(sorted(beyond))}"
+
+
+def test_the_detector_never_imports_the_sandbox_or_the_tests() -> None:
+    for path in (ROOT / "detectors").rglob("*.py"):
+        text = path.read_text()
+        for foreign in ("sandbox", "tests"):
+            assert f"import {foreign}" not in text, path
+            assert f"from {foreign}" not in text, path
