@@ -9,24 +9,24 @@ from detectors.triage.script import rare_findings
 
 
 def assess(rule: Rule, evidence: Sequence[Evidence]) -> tuple[Severity, tuple[str, ...]]:
-    """Severity and the sentences that explain it, the rule's own first.
+    """Severity and the sentences that explain it, the decisive one first.
 
     A runbook that runs on a hybrid worker raises it by one step: the code runs inside the tenant's own network, on a
     machine with identities of its own. Script lines that ordinary runbooks do not hold make it High.
     """
     severity = rule.severity
-    reasons = [f"The rule's own severity is {rule.severity}."]
-    groups = sorted({group for item in evidence for group in _hybrid_worker_groups(item)})
-    if groups:
-        severity = severity.raised()
-        reasons.append(f"Runs on your own machines, hybrid worker group {', '.join(groups)}.")
+    reasons = []
     rare = dict.fromkeys(
         finding.reason for item in evidence for code in item.code for finding in rare_findings(code.text, code.language)
     )
     if rare:
         severity = Severity.HIGH
         reasons += [f"Ordinary runbooks do not do this: {reason}" for reason in rare]
-    return severity, tuple(reasons)
+    groups = sorted({group for item in evidence for group in _hybrid_worker_groups(item)})
+    if groups:
+        severity = severity.raised()
+        reasons.append(f"Runs on your own machines, hybrid worker group {', '.join(groups)}.")
+    return severity, (*reasons, f"The rule's own severity is {rule.severity}.")
 
 
 def _hybrid_worker_groups(item: Evidence) -> list[str]:
