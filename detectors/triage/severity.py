@@ -5,7 +5,6 @@ from typing import Any
 
 from detectors.model import Evidence, Severity
 from detectors.rule import Rule
-from detectors.triage.script import rare_findings
 
 
 def assess(rule: Rule, evidence: Sequence[Evidence]) -> tuple[Severity, tuple[str, ...]]:
@@ -16,9 +15,7 @@ def assess(rule: Rule, evidence: Sequence[Evidence]) -> tuple[Severity, tuple[st
     """
     severity = rule.severity
     reasons = []
-    rare = dict.fromkeys(
-        finding.reason for item in evidence for code in item.code for finding in rare_findings(code.text, code.language)
-    )
+    rare = dict.fromkeys(reason for item in evidence for reason in _rare_reasons(item))
     if rare:
         severity = Severity.HIGH
         reasons += [f"Ordinary runbooks do not do this: {reason}" for reason in rare]
@@ -27,6 +24,13 @@ def assess(rule: Rule, evidence: Sequence[Evidence]) -> tuple[Severity, tuple[st
         severity = severity.raised()
         reasons.append(f"Runs on your own machines, hybrid worker group {', '.join(groups)}.")
     return severity, (*reasons, f"The rule's own severity is {rule.severity}.")
+
+
+def _rare_reasons(item: Evidence) -> list[str]:
+    """Reasons of the findings that ordinary runbooks do not have; they were made before secrets were masked."""
+    findings = item.data.get("findings")
+    found = [entry for entry in findings if isinstance(entry, dict)] if isinstance(findings, list) else []
+    return [str(entry.get("reason")) for entry in found if entry.get("rare") is True]
 
 
 def _hybrid_worker_groups(item: Evidence) -> list[str]:
