@@ -177,7 +177,12 @@ async def test_an_unexpected_defect_in_one_rule_is_logged_and_stops_none_of_the_
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     setup = Setup(workspaces=("w1", "w2"))
-    setup.workspace.hook = lambda: 1 / 0 if len(setup.workspace.asked) == 2 and not caplog.records else None
+
+    def break_second() -> None:
+        if len(setup.workspace.asked) == 2 and not caplog.records:
+            raise ZeroDivisionError
+
+    setup.workspace.hook = break_second
     report = await setup.hunt.run()
     assert [bool(outcome.error) for outcome in report.outcomes].count(True) == 1
     assert "ZeroDivisionError" in caplog.text

@@ -1,5 +1,7 @@
 """Two rows are one action, or they are not."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,7 +10,7 @@ from detectors.triage.identity import identity_of, match_id
 from tests.core.samples import RULE, row
 
 
-def identifier(**changes: object) -> str:
+def identifier(**changes: Any) -> str:
     return match_id(RULE.id, identity_of(RULE, row(**changes)))
 
 

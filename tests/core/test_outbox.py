@@ -196,7 +196,7 @@ async def test_a_store_that_fails_after_the_send_is_caught_up_with_later() -> No
             raise StoreUnavailable("tables did not answer")
         return await replace(*arguments)
 
-    setup.memory.replace = failing  # type: ignore[method-assign]  # the one seam a test needs
+    setup.memory.replace = failing  # type: ignore[method-assign,assignment]  # the one seam a test needs
     await setup.deliver()
     setup.clock.advance(minutes=5)
     await setup.deliver()

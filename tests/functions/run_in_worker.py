@@ -73,7 +73,7 @@ async def invoke(function: Any, number: int) -> str:
         )
     )
     exception = getattr(response.result, "exception", None)
-    return "ok" if response.result.status == Message.Success else str(exception.message)
+    return "ok" if response.result.status == Message.Success else str(getattr(exception, "message", exception))
 
 
 async def main(folder: str, names: list[str]) -> None:

@@ -32,4 +32,4 @@ def test_the_worker_of_python_313_indexes_and_runs_the_functions(tmp_path: Path)
         told = json.loads(result.stdout)
         assert told["indexed"] == ["deliver", "hunt", "sweep"]
         assert told["outcomes"] == [["hunt", "ok"], ["deliver", "ok"], ["sweep", "ok"]]
-        assert sandbox.ledger.count("teams") > 0
+        assert sandbox.ledger.counts["teams"] > 0

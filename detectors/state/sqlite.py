@@ -1,0 +1,231 @@
+"""The Store in one SQLite file: the default of ``python -m detectors`` and of the demo.
+
+Every method is one statement in autocommit mode, so SQLite's own atomicity is the whole crash story: a process
+killed between two calls, or inside one, leaves either the old row or the new one. WAL lets readers and one writer
+of several processes work at the same time; ``synchronous=FULL`` makes a commit survive a power failure too.
+
+One connection, guarded by a thread lock, serves every coroutine of the process: closing the last connection of a
+WAL database writes it back in full, so a connection per call would cost two syncs per call. Calls run in a worker
+thread, because a commit waits for the disk and may wait :data:`BUSY_SECONDS` for another process.
+
+Trap: WAL needs shared memory, so the file must be on a local disk, never on an SMB or NFS share (Azure Files).
+"""
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TypeVar
+
+from detectors.model import Record
+from detectors.state.encoding import (
+    check_aware,
+    check_document,
+    check_name,
+    check_same,
+    decode_record,
+    encode_record,
+)
+from detectors.state.store import Conflict, Document, Stored, StoreUnavailable
+
+BUSY_SECONDS = 10.0
+"""How long a call waits for another process's write before it raises StoreUnavailable."""
+
+SCHEMA_VERSION = 1
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS records (
+    id TEXT PRIMARY KEY NOT NULL,
+    version INTEGER NOT NULL,
+    due INTEGER,
+    body BLOB NOT NULL
+);
+CREATE INDEX IF NOT EXISTS records_due ON records (due, id) WHERE due IS NOT NULL;
+CREATE TABLE IF NOT EXISTS documents (
+    name TEXT PRIMARY KEY NOT NULL,
+    version INTEGER NOT NULL,
+    value BLOB NOT NULL
+);
+"""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_Result = TypeVar("_Result")
+
+
+class SqliteStore:
+    """A :class:`detectors.state.store.Store` in the file *path*, created by :meth:`open` with mode 0600.
+
+    Raises :class:`StoreUnavailable` from every method when the file cannot be used, is locked for longer than
+    :data:`BUSY_SECONDS`, or :meth:`open` was not called.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self._path = Path(path)
+        self._lock = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+
+    async def open(self) -> None:
+        """Create the file, its folder and its tables where missing."""
+        await asyncio.to_thread(self._open)
+
+    async def close(self) -> None:
+        """Close the file; wait for calls that are under way."""
+        await asyncio.to_thread(self._close)
+
+    async def create(self, record: Record) -> bool:
+        """Store *record* unless its id exists; see :meth:`Store.create`."""
+        body = encode_record(record)
+        row = (record.id, _microseconds(record.due), body)
+
+        def insert(connection: sqlite3.Connection) -> bool:
+            cursor = connection.execute(
+                "INSERT INTO records (id, version, due, body) VALUES (?, 1, ?, ?) ON CONFLICT (id) DO NOTHING", row
+            )
+            return cursor.rowcount == 1
+
+        return await self._call("create a record", insert)
+
+    async def exists(self, record_id: str) -> bool:
+        """Whether a record of that id is stored."""
+        check_name(record_id, "record id")
+
+        def find(connection: sqlite3.Connection) -> bool:
+            return connection.execute("SELECT 1 FROM records WHERE id = ?", (record_id,)).fetchone() is not None
+
+        return await self._call("look for a record", find)
+
+    async def read(self, record_id: str) -> Stored | None:
+        """The record and its version, or None."""
+        check_name(record_id, "record id")
+
+        def select(connection: sqlite3.Connection) -> tuple[bytes, int] | None:
+            row: tuple[bytes, int] | None = connection.execute(
+                "SELECT body, version FROM records WHERE id = ?", (record_id,)
+            ).fetchone()
+            return row
+
+        row = await self._call("read a record", select)
+        if row is None:
+            return None
+        body, version = row
+        return Stored(decode_record(body, f"Record {record_id!r} in {self._path}"), str(version))
+
+    async def replace(self, stored: Stored, record: Record) -> Stored:
+        """Put *record* in the place of *stored*; see :meth:`Store.replace`."""
+        check_same(stored, record)
+        body = encode_record(record)
+        row = (_microseconds(record.due), body, record.id, stored.version)
+
+        def update(connection: sqlite3.Connection) -> bool:
+            cursor = connection.execute(
+                "UPDATE records SET version = version + 1, due = ?, body = ?"
+                " WHERE id = ? AND CAST(version AS TEXT) = ?",
+                row,
+            )
+            return cursor.rowcount == 1
+
+        if not await self._call("replace a record", update):
+            raise Conflict(f"Record {record.id!r} was replaced since it was read. Read it again.")
+        return Stored(record, str(int(stored.version) + 1))
+
+    async def due(self, now: datetime, limit: int) -> list[str]:
+        """Ids of at most *limit* records with ``due <= now``, earliest first."""
+        check_aware(now, "now")
+        # SQLite reads a negative LIMIT as "no limit".
+        row = (_microseconds(now), max(limit, 0))
+
+        def select(connection: sqlite3.Connection) -> list[str]:
+            found = connection.execute("SELECT id FROM records WHERE due <= ? ORDER BY due, id LIMIT ?", row)
+            return [record_id for (record_id,) in found]
+
+        return await self._call("list the records that are due", select)
+
+    async def read_document(self, name: str) -> Document | None:
+        """The document of that name, or None."""
+        check_name(name, "document name")
+
+        def select(connection: sqlite3.Connection) -> Document | None:
+            row = connection.execute("SELECT value, version FROM documents WHERE name = ?", (name,)).fetchone()
+            return None if row is None else Document(bytes(row[0]), str(row[1]))
+
+        return await self._call("read a document", select)
+
+    async def write_document(self, name: str, value: bytes, version: str | None) -> Document:
+        """Write *value* if the document still has *version*; see :meth:`Store.write_document`."""
+        check_document(name, value)
+
+        def write(connection: sqlite3.Connection) -> bool:
+            if version is None:
+                cursor = connection.execute(
+                    "INSERT INTO documents (name, version, value) VALUES (?, 1, ?) ON CONFLICT (name) DO NOTHING",
+                    (name, value),
+                )
+            else:
+                cursor = connection.execute(
+                    "UPDATE documents SET version = version + 1, value = ?"
+                    " WHERE name = ? AND CAST(version AS TEXT) = ?",
+                    (value, name, version),
+                )
+            return cursor.rowcount == 1
+
+        if not await self._call("write a document", write):
+            raise Conflict(f"Document {name!r} was written by somebody else. Read it again.")
+        return Document(value, "1" if version is None else str(int(version) + 1))
+
+    def _open(self) -> None:
+        with self._lock:
+            if self._connection is not None:
+                return
+            connection: sqlite3.Connection | None = None
+            try:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                # Alerts hold what was found in somebody's tenant: not for every user of the machine.
+                self._path.touch(mode=0o600)
+                # check_same_thread=False: worker threads take turns under the lock.
+                connection = sqlite3.connect(
+                    self._path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+                )
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.execute("PRAGMA synchronous = FULL")
+                (found,) = connection.execute("PRAGMA user_version").fetchone()
+                if found not in {0, SCHEMA_VERSION}:
+                    raise self._unavailable("open it", f"its schema is version {found}, not {SCHEMA_VERSION}")
+                connection.executescript(f"{_SCHEMA}PRAGMA user_version = {SCHEMA_VERSION};")
+            except (sqlite3.Error, OSError, StoreUnavailable) as error:
+                if connection is not None:
+                    connection.close()
+                if isinstance(error, StoreUnavailable):
+                    raise
+                raise self._unavailable("open it", str(error)) from error
+            self._connection = connection
+
+    def _close(self) -> None:
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+    async def _call(self, operation: str, work: Callable[[sqlite3.Connection], _Result]) -> _Result:
+        def locked() -> _Result:
+            with self._lock:
+                if self._connection is None:
+                    raise self._unavailable(operation, "it is not open; call open() first")
+                try:
+                    return work(self._connection)
+                except sqlite3.Error as error:
+                    raise self._unavailable(operation, str(error)) from error
+
+        return await asyncio.to_thread(locked)
+
+    def _unavailable(self, operation: str, cause: str) -> StoreUnavailable:
+        return StoreUnavailable(
+            f"SQLite store {self._path}: could not {operation}: {cause}. "
+            "Check that the path is a writable file on a local disk, written by this version of the detector."
+        )
+
+
+def _microseconds(value: datetime | None) -> int | None:
+    # Integers, because text of different offsets or precision does not sort by time.
+    return None if value is None else (value - _EPOCH) // timedelta(microseconds=1)
