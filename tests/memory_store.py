@@ -1,19 +1,45 @@
 """A Store in memory, for tests that are about what uses it. It passes the same contract as the real ones."""
 
+import dataclasses
 import itertools
 from datetime import datetime
 
 from detectors.model import Record
+from detectors.state.encoding import (
+    check_aware,
+    check_document,
+    check_name,
+    check_same,
+    decode_record,
+    encode_record,
+)
 from detectors.state.store import Conflict, Document, Stored
 
 
-class MemoryStore:
-    """Single event loop; every call is atomic because it never awaits."""
+@dataclasses.dataclass
+class Place:
+    """What survives the process: bytes, as in a real store, so that nothing is shared by accident."""
 
-    def __init__(self) -> None:
-        self.records: dict[str, Stored] = {}
-        self.documents: dict[str, Document] = {}
-        self._versions = itertools.count(1)
+    records: dict[str, tuple[bytes, str]] = dataclasses.field(default_factory=dict)
+    documents: dict[str, Document] = dataclasses.field(default_factory=dict)
+    versions: "itertools.count[int]" = dataclasses.field(default_factory=lambda: itertools.count(1))
+
+
+class MemoryStore:
+    """Every call is atomic, because none awaits. Stores on one :class:`Place` are processes on one account."""
+
+    def __init__(self, place: Place | None = None) -> None:
+        self.place = place or Place()
+
+    @property
+    def records(self) -> dict[str, Stored]:
+        """Everything stored, by id."""
+        return {i: Stored(decode_record(body, i), version) for i, (body, version) in self.place.records.items()}
+
+    @property
+    def documents(self) -> dict[str, Document]:
+        """Every document, by name."""
+        return self.place.documents
 
     async def open(self) -> None:
         """Nothing to create."""
@@ -22,36 +48,46 @@ class MemoryStore:
         """Nothing to release."""
 
     async def create(self, record: Record) -> bool:
-        if record.id in self.records:
+        body = encode_record(record)
+        if record.id in self.place.records:
             return False
-        self.records[record.id] = Stored(record, str(next(self._versions)))
+        self._put(record.id, body)
         return True
 
     async def exists(self, record_id: str) -> bool:
-        return record_id in self.records
+        check_name(record_id, "record id")
+        return record_id in self.place.records
 
     async def read(self, record_id: str) -> Stored | None:
-        return self.records.get(record_id)
+        check_name(record_id, "record id")
+        found = self.place.records.get(record_id)
+        return Stored(decode_record(found[0], record_id), found[1]) if found else None
 
     async def replace(self, stored: Stored, record: Record) -> Stored:
-        current = self.records.get(record.id)
-        if current is None or current.version != stored.version:
-            raise Conflict(f"record {record.id} was replaced by somebody else; read it again")
-        self.records[record.id] = Stored(record, str(next(self._versions)))
-        return self.records[record.id]
+        check_same(stored, record)
+        body = encode_record(record)
+        if self.place.records.get(record.id, (b"", ""))[1] != stored.version:
+            raise Conflict(f"Record {record.id!r} was replaced by somebody else. Read it again.")
+        return Stored(record, self._put(record.id, body))
 
     async def due(self, now: datetime, limit: int) -> list[str]:
+        check_aware(now, "now")
         waiting = [s.record for s in self.records.values() if s.record.due is not None and s.record.due <= now]
-        return [record.id for record in sorted(waiting, key=lambda record: record.due or now)][:limit]
+        return [record.id for record in sorted(waiting, key=lambda record: (record.due, record.id))][: max(limit, 0)]
 
     async def read_document(self, name: str) -> Document | None:
-        return self.documents.get(name)
+        check_name(name, "document name")
+        return self.place.documents.get(name)
 
     async def write_document(self, name: str, value: bytes, version: str | None) -> Document:
-        if len(value) > 32 * 1024:
-            raise ValueError(f"document {name} is larger than 32 KiB")
-        current = self.documents.get(name)
+        check_document(name, value)
+        current = self.place.documents.get(name)
         if (current.version if current else None) != version:
-            raise Conflict(f"document {name} was written by somebody else; read it again")
-        self.documents[name] = Document(value, str(next(self._versions)))
-        return self.documents[name]
+            raise Conflict(f"Document {name!r} was written by somebody else. Read it again.")
+        self.place.documents[name] = Document(value, str(next(self.place.versions)))
+        return self.place.documents[name]
+
+    def _put(self, record_id: str, body: bytes) -> str:
+        version = str(next(self.place.versions))
+        self.place.records[record_id] = (body, version)
+        return version

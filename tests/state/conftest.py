@@ -10,6 +10,7 @@ from detectors.state.azure import AzureStore
 from detectors.state.sqlite import SqliteStore
 from detectors.state.store import Store
 from tests.azurite import Azurite, azurite
+from tests.memory_store import MemoryStore, Place
 
 __all__ = ["azurite", "new_store", "prefix", "store"]
 
@@ -22,15 +23,18 @@ def prefix() -> str:
     return f"t{uuid.uuid4().hex[:12]}"
 
 
-@pytest.fixture(params=["sqlite", "azure"])
+@pytest.fixture(params=["sqlite", "azure", "memory"])
 async def new_store(request: pytest.FixtureRequest, tmp_path: Path, prefix: str) -> AsyncIterator[NewStore]:
     """Makes store objects, not yet open, that share one place; closes them at the end."""
     made: list[Store] = []
+    place = Place()
     account: Azurite | None = request.getfixturevalue("azurite") if request.param == "azure" else None
 
     def make() -> Store:
         store: Store
-        if account is None:
+        if request.param == "memory":
+            store = MemoryStore(place)
+        elif account is None:
             store = SqliteStore(tmp_path / "state" / "detector.db")
         else:
             store = AzureStore.from_connection_string(account.connection_string, table_prefix=prefix)
