@@ -1,0 +1,271 @@
+"""The table ``AutomationDetections_CL``, through the Logs Ingestion API; Sentinel raises its incidents from it.
+
+Delivery is at least once: a row may come twice. ``AutomationDetections_CL | summarize arg_max(TimeGenerated, *) by
+AlertId`` is each alert once.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from detectors.delivery.destination import DeliveryError, Receipt
+from detectors.delivery.http import (
+    CONNECT_TIMEOUT,
+    READ_TIMEOUT,
+    RESPONSE_LIMIT,
+    checked_url,
+    origin,
+    refusal,
+    unreachable,
+)
+from detectors.delivery.text import clip, first_that_fit, fit_fields, visible
+from detectors.model import Alert
+
+if TYPE_CHECKING:
+    from azure.core.credentials_async import AsyncTokenCredential
+    from azure.core.exceptions import HttpResponseError
+    from azure.monitor.ingestion.aio import LogsIngestionClient
+
+TABLE = "AutomationDetections_CL"
+MAX_COLUMN_BYTES = 64_000
+"""The service cuts a value at 64 KB without a word, which would leave a dynamic column unreadable."""
+MAX_ROW_BYTES = 900_000
+"""A call takes 1 MB of JSON, counted before compression too."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the table. Names: a letter, then letters, digits, underscores, 2 to 45 in all, none reserved."""
+
+    name: str
+    type: Literal["string", "datetime", "int", "real", "boolean", "dynamic"]
+    description: str
+
+
+COLUMNS: tuple[Column, ...] = (
+    Column("TimeGenerated", "datetime", "When the alert was made. The service replaces a time over two days old."),
+    Column("AlertId", "string", "The same for every delivery of one alert: deduplicate by it."),
+    Column("AlertKind", "string", "detection, summary or health."),
+    Column("RuleId", "string", "Id of the rule that matched."),
+    Column("RuleName", "string", "Name of the rule that matched."),
+    Column("RuleVersion", "string", "Version of the rule that matched."),
+    Column("Severity", "string", "Informational, Low, Medium or High, after triage."),
+    Column("SeverityReasons", "dynamic", "Why the severity is what it is: list of sentences."),
+    # Title, Type, TenantId and id are reserved.
+    Column("AlertTitle", "string", "One line that names the action."),
+    Column("Description", "string", "What the rule finds and why it matters."),
+    Column("Tactics", "dynamic", "MITRE ATT&CK tactics: list."),
+    Column("Techniques", "dynamic", "MITRE ATT&CK techniques: list."),
+    Column("Tags", "dynamic", "Other names of the technique, such as AZT504: list."),
+    Column("Source", "string", "hunt, stream, inventory or detector."),
+    Column("Workspace", "string", "Workspace that the row came from, if several are hunted."),
+    Column("EventTime", "datetime", "When the action happened."),
+    Column("FoundTime", "datetime", "When the detector saw it."),
+    Column("DelaySeconds", "real", "From the action to the alert."),
+    Column("Operation", "string", "Azure operation name."),
+    Column("Outcome", "string", "Status of the operation."),
+    Column("Caller", "string", "Who acted: user principal name, object or application id."),
+    Column("CallerIpAddress", "string", "Where from."),
+    Column("TargetResourceId", "string", "ARM id of the resource acted upon."),
+    Column("SubscriptionId", "string", "Its subscription."),
+    Column("ResourceGroup", "string", "Its resource group."),
+    Column("AutomationAccount", "string", "Name of the automation account or Function App."),
+    Column("CorrelationId", "string", "Joins to AzureActivity."),
+    Column("Entities", "dynamic", "Sentinel entities: list of {type, fields}."),
+    Column("Facts", "dynamic", "What leads the alert: list of {label, value}."),
+    Column("Evidence", "dynamic", "What triage found or why it is missing: list of {name, title, missing, ...}."),
+    Column("Items", "dynamic", "The matches that a summary alert names: list."),
+    Column("Triage", "string", "What a person checks first (Markdown)."),
+    Column("Response", "string", "What to do when it is real (Markdown)."),
+    Column("FalsePositives", "dynamic", "When the action is expected: list."),
+    Column("References", "dynamic", "Links to read: list."),
+    Column("PortalUrl", "string", "The resource in the Azure portal."),
+    Column("QueryUrl", "string", "The rule's query, ready to run."),
+    Column("Row", "dynamic", "The row that matched."),
+    Column("TrimmedColumns", "dynamic", "Columns cut to fit the service's limits: list."),
+)
+"""The one place that names the columns; the table and the data collection rule are made from it."""
+
+
+def build_row(alert: Alert) -> dict[str, Any]:
+    """The alert as one row: exactly :data:`COLUMNS`, JSON values only, within the service's limits.
+
+    A value over :data:`MAX_COLUMN_BYTES` is cut with a marker, a row over :data:`MAX_ROW_BYTES` loses from its
+    largest columns; ``TrimmedColumns`` names them.
+    """
+    values = _values(alert)
+    # Half an item names nothing: whole ones go, from the end.
+    items = values["Items"]
+    values["Items"] = first_that_fit(items, MAX_COLUMN_BYTES)
+    # The room is for TrimmedColumns itself.
+    row, trimmed = fit_fields(values, MAX_COLUMN_BYTES, MAX_ROW_BYTES - 1_000, _size)
+    if len(row["Items"]) < len(items) and "Items" not in trimmed:
+        trimmed.append("Items")
+    return {**row, "TrimmedColumns": trimmed}
+
+
+def _values(alert: Alert) -> dict[str, Any]:
+    data: dict[str, Any] = msgspec.to_builtins(alert)
+    return {
+        "TimeGenerated": alert.created_at.isoformat(),
+        "AlertId": alert.id,
+        "AlertKind": alert.kind.value,
+        "RuleId": alert.rule_id,
+        "RuleName": alert.rule_name,
+        "RuleVersion": alert.rule_version,
+        "Severity": alert.severity.value,
+        "SeverityReasons": data["severity_reasons"],
+        "AlertTitle": alert.title,
+        "Description": alert.description,
+        "Tactics": data["tactics"],
+        "Techniques": data["techniques"],
+        "Tags": data["tags"],
+        "Source": alert.source.value,
+        "Workspace": alert.workspace or "",
+        "EventTime": alert.event_time.isoformat(),
+        "FoundTime": alert.found_at.isoformat(),
+        "DelaySeconds": (alert.created_at - alert.event_time).total_seconds(),
+        "Operation": alert.operation,
+        "Outcome": alert.outcome,
+        "Caller": alert.caller,
+        "CallerIpAddress": alert.caller_ip,
+        "TargetResourceId": alert.resource_id,
+        "SubscriptionId": alert.subscription_id,
+        "ResourceGroup": alert.resource_group,
+        "AutomationAccount": alert.account,
+        "CorrelationId": _correlation_id(alert),
+        "Entities": data["entities"],
+        "Facts": data["facts"],
+        "Evidence": data["evidence"],
+        "Items": data["items"],
+        "Triage": alert.triage,
+        "Response": alert.response,
+        "FalsePositives": data["false_positives"],
+        "References": data["references"],
+        "PortalUrl": alert.portal_url,
+        "QueryUrl": alert.query_url,
+        "Row": data["row"],
+    }
+
+
+def _correlation_id(alert: Alert) -> str:
+    """From the row, where its case is kept, else from the identity."""
+    for source in (alert.row, alert.identity):
+        for name, value in source.items():
+            if name.casefold() == "correlationid" and isinstance(value, str) and value:
+                return value
+    return ""
+
+
+def _size(value: Any) -> int:
+    """Bytes as the client sends them: its ``json.dumps`` spells one emoji in twelve."""
+    return len(json.dumps(value))
+
+
+class LogTableDestination:
+    """Uploads each alert as one row.
+
+    *endpoint* is a data collection endpoint or the rule's own ``logsIngestion`` endpoint, *rule_id* the rule's
+    immutable id, *stream* its ``Custom-...`` stream, *scope* that of the cloud's tokens. The caller owns and closes
+    *credential*. Raises ValueError when *endpoint* is not an https URL.
+    """
+
+    def __init__(
+        self,
+        endpoint: str,
+        rule_id: str,
+        stream: str,
+        credential: "AsyncTokenCredential",
+        *,
+        clock: Callable[[], datetime],
+        scope: str = "https://monitor.azure.com/.default",
+        name: str = "log-table",
+        connection_verify: str | bool = True,
+        connect_timeout: float = CONNECT_TIMEOUT,
+        read_timeout: float = READ_TIMEOUT,
+    ) -> None:
+        self._endpoint = checked_url(endpoint, f"the endpoint of {name}")
+        self._rule_id = rule_id
+        self._stream = stream
+        self._credential = credential
+        self._clock = clock
+        self._options: dict[str, Any] = {
+            "credential_scopes": [scope],
+            "connection_verify": connection_verify,
+            "connection_timeout": connect_timeout,
+            "read_timeout": read_timeout,
+            # The outbox retries. The client's own retries would multiply with it, and redirects could carry
+            # the token elsewhere.
+            "retry_total": 0,
+            "permit_redirects": False,
+        }
+        self._client: LogsIngestionClient | None = None
+        self.name = name
+
+    async def send(self, alert: Alert, *, possible_repeat: bool) -> Receipt:  # noqa: ARG002 - AlertId deduplicates
+        """Upload the alert's row; ``remote_id`` is its AlertId."""
+        from azure.core.exceptions import AzureError, HttpResponseError
+
+        try:
+            await self._open().upload(self._rule_id, self._stream, [build_row(alert)])
+        except HttpResponseError as error:
+            raise self._refusal(error) from error
+        except AzureError as error:
+            raise unreachable(self.name, origin(self._endpoint), error) from error
+        return Receipt(remote_id=alert.id)
+
+    def _refusal(self, error: "HttpResponseError") -> DeliveryError:
+        from azure.core.exceptions import ClientAuthenticationError, DecodeError
+
+        host = origin(self._endpoint)
+        response: Any = error.response
+        status = error.status_code
+        if response is None and isinstance(error, DecodeError):
+            # For content types it does not know, the client loses the status.
+            return DeliveryError(
+                f"{self.name}: {host} gave an answer that is not JSON. "
+                "Check the endpoint and any proxy on the way; it is tried again.",
+                may_have_arrived=True,
+            )
+        # The credential raises the same class as a 401 from the service does, with the answer of the token endpoint:
+        # its 400 must not count as the service's, which would be permanent.
+        if response is None or status is None or (isinstance(error, ClientAuthenticationError) and status != 401):
+            return DeliveryError(
+                f"{self.name}: no token for {host}: {clip(visible(str(error.message)), 300)}. "
+                "Check the managed identity of the app; it is tried again."
+            )
+        return refusal(
+            self.name,
+            host,
+            status,
+            headers={key.lower(): value for key, value in response.headers.items()},
+            text=bytes(response.content)[:RESPONSE_LIMIT].decode("utf-8", "replace"),
+            now=self._clock(),
+            next_step=_NEXT_STEPS.get(status),
+        )
+
+    def _open(self) -> "LogsIngestionClient":
+        if self._client is None:
+            from azure.monitor.ingestion.aio import LogsIngestionClient
+
+            self._client = LogsIngestionClient(self._endpoint, self._credential, **self._options)
+        return self._client
+
+    async def close(self) -> None:
+        """Release connections. Idempotent."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()
+
+
+_NEXT_STEPS = {
+    400: "Check that the stream's columns are those of the table (deploy the infrastructure again).",
+    403: "Give the identity the role Monitoring Metrics Publisher on the data collection rule; it takes up to "
+    "30 minutes to apply, and the alert waits.",
+    404: "Check the ingestion endpoint, the immutable id of the data collection rule and the stream's name.",
+    413: "The row is larger than the service takes; report it as a defect.",
+}
