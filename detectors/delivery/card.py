@@ -13,7 +13,15 @@ from collections.abc import Sequence
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from detectors.delivery.card_text import duration, first_steps, group_items, paragraphs, target_of, teams_markdown
+from detectors.delivery.card_text import (
+    duration,
+    first_steps,
+    group_items,
+    operation_leaf,
+    paragraphs,
+    target_of,
+    teams_markdown,
+)
 from detectors.delivery.text import clip, excerpts, lines_of, visible
 from detectors.model import Alert, AlertKind, Code, Evidence, Fact, Severity
 
@@ -172,7 +180,7 @@ class _Card:
                 Fact("Who", alert.caller),
                 Fact("Account", self._account()),
                 Fact("When", self._when()),
-                Fact("Operation", alert.operation),
+                Fact("Operation", operation_leaf(alert.operation)),
             ]
         target = target_of(alert.resource_id)
         return [
@@ -181,7 +189,7 @@ class _Card:
             Fact("From", alert.caller_ip or "address not recorded"),
             Fact("Account", self._account()),
             Fact("When", self._when()),
-            Fact("Operation", alert.operation if target else ""),
+            Fact("Operation", operation_leaf(alert.operation) if target else ""),
             Fact("Outcome", alert.outcome),
         ]
 

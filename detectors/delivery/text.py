@@ -190,9 +190,10 @@ def lines_of(text: str) -> tuple[str, ...]:
     """The lines of a script as an editor numbers them.
 
     Not ``str.splitlines``: that also splits on form feed, U+2028 and others, with which an attacker would shift
-    every number after them.
+    every number after them. A line break at the very end ends the last line and begins no further one.
     """
-    return tuple(re.split(r"\r\n|\r|\n", text))
+    lines = re.split(r"\r\n|\r|\n", text)
+    return tuple(lines[:-1] if len(lines) > 1 and not lines[-1] else lines)
 
 
 def excerpts(code: Code, limit: int, *, context: int = 2) -> list[Excerpt]:

@@ -15,6 +15,15 @@ _log = logging.getLogger(__name__)
 
 _PLACEHOLDER = re.compile(r"\{\{(\w+)\}\}")
 _LONGEST_FACT = 1_000
+_LEADING_COLUMNS = (
+    "Caller",
+    "CallerIpAddress",
+    "OperationNameValue",
+    "ActivityStatusValue",
+    "CorrelationId",
+    "_ResourceId",
+)
+"""What every renderer shows of an alert before its facts."""
 
 Collect = Callable[[Match, Rule], Awaitable[tuple[Evidence, ...]]]
 """Collects a match's evidence; a piece that is missing says so and nothing is raised."""
@@ -108,7 +117,7 @@ def build_alert(
         account=target.account if target else (resource.names[0] if resource and resource.names else ""),
         identity=match.identity,
         entities=entities_of(rule, row),
-        facts=facts_of(rule, row),
+        facts=facts_of(rule, row, resource_id),
         evidence=evidence,
         triage=rule.detector.triage,
         response=rule.detector.response,
@@ -152,16 +161,20 @@ def entities_of(rule: Rule, row: Mapping[str, Any]) -> tuple[Entity, ...]:
     return tuple(entities)
 
 
-def facts_of(rule: Rule, row: Mapping[str, Any]) -> tuple[Fact, ...]:
-    """The rule's summary columns, then its custom details, each column once and only where it has a value."""
+def facts_of(rule: Rule, row: Mapping[str, Any], resource_id: str) -> tuple[Fact, ...]:
+    """The rule's summary columns, then its custom details: each value once, and none that leads the alert anyway."""
+    led = {text(row.get(column)).casefold() for column in _LEADING_COLUMNS}
+    led |= {"", resource_id.casefold(), *resource_id.casefold().split("/")}
     labels = {column: column.lstrip("_") for column in rule.detector.summary}
     for name, column in rule.custom_details:
         labels.setdefault(column, name)
-    return tuple(
-        Fact(label, text(row[column])[:_LONGEST_FACT])
-        for column, label in labels.items()
-        if row.get(column) not in (None, "")
-    )
+    facts = []
+    for column, label in labels.items():
+        value = text(row.get(column))[:_LONGEST_FACT]
+        if value.casefold() not in led:
+            facts.append(Fact(label, value))
+            led.add(value.casefold())
+    return tuple(facts)
 
 
 def _removed_rule(match: Match) -> Rule:

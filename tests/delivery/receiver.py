@@ -42,13 +42,17 @@ class Received:
 
 
 class Receiver:
-    """The server's address and memory. The next answers come from ``answers``, then 202 for ever."""
+    """The server's address and memory. The next answers come from ``answers``, then 202 for ever.
+
+    ``given_up`` counts the answers that the client did not read to their end, once the server has stopped.
+    """
 
     def __init__(self, url: str, certificate: Path | None, stop: Callable[[], None]) -> None:
         self.url = url
         self.certificate = certificate
         self.answers: list[Answer] = []
         self.received: list[Received] = []
+        self.given_up = 0
         self.release = threading.Event()
         self._stop = stop
         self._stopped = False
@@ -82,7 +86,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.end_headers()
             self.wfile.write(answer.body)
         except OSError:
-            # The client gave up, which is what the tests of time-outs are about.
+            # The client gave up, which is what some tests are about.
+            self.receiver.given_up += 1
             self.close_connection = True
 
     def finish(self) -> None:

@@ -43,7 +43,7 @@ def test_the_first_lines_say_how_bad_what_who_from_where_on_which_account_and_wh
         "From 203.0.113.7",
         "Account aa-prod, resource group rg-ops, subscription 11111111-2222-3333-4444-555555555555",
         "When 2026-03-14 02:07:31 UTC, found 6 min later",
-        "Operation Microsoft.Automation/automationAccounts/watchers/write",
+        "Operation watchers/write",
         "Outcome Success",
         "Claims interactive sign-in",
     ]

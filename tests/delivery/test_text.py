@@ -104,7 +104,7 @@ def test_secrets_are_hidden_longest_first_and_short_words_stay() -> None:
 
 
 def test_lines_are_numbered_as_an_editor_numbers_them() -> None:
-    assert lines_of("a\r\nb\rc\nd\x0ce\u2028f\n") == ("a", "b", "c", "d\x0ce\u2028f", "")
+    assert lines_of("a\r\nb\rc\nd\x0ce\u2028f\n") == ("a", "b", "c", "d\x0ce\u2028f")
 
 
 def test_an_excerpt_shows_telling_lines_before_their_neighbours() -> None:

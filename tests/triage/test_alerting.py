@@ -1,11 +1,12 @@
 """From match to alert."""
 
+import dataclasses
 from typing import Any
 
 from detectors.model import Alert, Entity, Evidence, Fact, Match, Source
 from detectors.rule import Rule
 from detectors.triage import links
-from detectors.triage.alerting import Triage, build_alert, display_resource_id, fill
+from detectors.triage.alerting import Triage, build_alert, display_resource_id, facts_of, fill
 from detectors.triage.identity import identity_of, match_id
 from tests.clock import Clock
 from tests.core.samples import ACCOUNT, RULE, row
@@ -45,8 +46,16 @@ def test_an_alert_says_who_did_what_where_and_when() -> None:
         "rg",
     )
     assert alert.entities == (Entity("Account", {"FullName": "dana@example.com"}),)
-    assert alert.facts[0] == Fact("Caller", "dana@example.com")
     assert alert.portal_url.startswith("https://portal.azure.com/#")
+
+
+def test_a_fact_that_leads_the_alert_anyway_is_not_told_twice() -> None:
+    rule = dataclasses.replace(
+        RULE,
+        custom_details=(("Change", "Change"), ("Runbook", "Runbook"), ("Who", "Caller"), ("Again", "Change2")),
+    )
+    told = row(Change="published", Runbook="RB1", Change2="Published")
+    assert facts_of(rule, told, told["_ResourceId"]) == (Fact("Change", "published"),)
 
 
 def test_the_resource_keeps_the_case_in_which_the_log_tells_it() -> None:
