@@ -179,6 +179,8 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     portal_url: str = ""
     query_url: str = ""
     row: dict[str, Any] = msgspec.field(default_factory=dict)
+    story: str = ""
+    """Key that alerts of one actor on one automation account within a day share; empty for health alerts."""
 
 
 class DeliveryState(enum.StrEnum):
@@ -192,6 +194,7 @@ class DeliveryState(enum.StrEnum):
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     """One alert's state at one destination.
 
+    ``claimed_until`` is set while a deliverer works on it; a claim that is never released runs out by itself.
     ``started_at`` is set before a send and cleared by its outcome: when it is still there on the next attempt, the
     process died between sending and recording, and the destination may already have the alert.
     """
@@ -199,6 +202,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     state: DeliveryState = DeliveryState.PENDING
     attempts: int = 0
     next_attempt: datetime | None = None
+    claimed_until: datetime | None = None
     started_at: datetime | None = None
     sent_at: datetime | None = None
     remote_id: str | None = None

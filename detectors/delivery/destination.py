@@ -1,7 +1,8 @@
 """What every destination is: one file with a pure payload builder and one class that sends."""
 
 import dataclasses
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
 
 from detectors.model import Alert
 
@@ -37,6 +38,14 @@ class Receipt:
     remote_id: str | None = None
 
 
+@dataclasses.dataclass(frozen=True)
+class RateLimit:
+    """At most *count* sends in any *seconds*."""
+
+    count: int
+    seconds: float
+
+
 class Destination(Protocol):
     """Where alerts go. ``name`` is unique within the app and is the key of the delivery state."""
 
@@ -53,3 +62,25 @@ class Destination(Protocol):
 
     async def close(self) -> None:
         """Release connections. Idempotent."""
+
+
+@runtime_checkable
+class DigestingDestination(Destination, Protocol):
+    """A destination that takes only so many messages, and several alerts in one message.
+
+    When more is due than :attr:`limit` lets through, the outbox sends digests, each of which names every alert in it.
+    """
+
+    @property
+    def limit(self) -> RateLimit:
+        """How many messages, digests included, the destination takes."""
+
+    @property
+    def digest_size(self) -> int:
+        """How many alerts one digest can name."""
+
+    async def send_digest(self, alerts: Sequence[Alert], *, possible_repeats: frozenset[str]) -> Receipt:
+        """Send one message that names every alert of *alerts*, worst first. Raises :class:`DeliveryError`.
+
+        *possible_repeats* are ids of those that an earlier attempt may have brought already.
+        """

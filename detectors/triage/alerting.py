@@ -10,6 +10,7 @@ from detectors.model import Alert, AlertKind, Entity, Evidence, Fact, Match, Sev
 from detectors.rule import Rule
 from detectors.triage import links, severity
 from detectors.triage.resource import automation_target, parse, portal_url
+from detectors.triage.story import story_key
 
 _log = logging.getLogger(__name__)
 
@@ -127,6 +128,11 @@ def build_alert(
         query_url=query_url,
         portal_url=portal_url(resource_id, portal),
         row=row,
+        story=story_key(
+            caller=text(row.get("Caller")),
+            account_id=target.account_id if target else resource_id,
+            event_time=match.event_time,
+        ),
     )
 
 
