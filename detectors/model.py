@@ -204,6 +204,8 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     next_attempt: datetime | None = None
     claimed_until: datetime | None = None
     started_at: datetime | None = None
+    pending_since: datetime | None = None
+    """From when the time after which it is given up counts: its creation, or the last time somebody revived it."""
     sent_at: datetime | None = None
     remote_id: str | None = None
     error: str | None = None

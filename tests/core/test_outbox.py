@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from detectors.delivery.attempts import next_attempt
 from detectors.delivery.destination import DeliveryError, Receipt
-from detectors.delivery.outbox import GIVE_UP_AFTER, LEASE, Outbox, next_attempt
+from detectors.delivery.outbox import GIVE_UP_AFTER, LEASE, Outbox
 from detectors.model import Alert, Delivery, DeliveryState, Match, Record, Severity, Source
 from detectors.state.store import StoreUnavailable
 from detectors.triage.alerting import build_alert
