@@ -1,43 +1,44 @@
 """An alert as an Adaptive Card 1.5: the pure part of the Teams destination.
 
 For a responder on a phone at three in the morning: the first screen says how bad, what, who, from where, on which
-account and when; why it matters, the script's telling lines, the other evidence and the next steps follow.
-
-Text from outside stands only in ``TextRun`` and ``CodeBlock``, which know no Markdown. ``TextBlock`` holds our own
-words only, and an action's URL is checked character by character.
+account and when; why it matters, the script's telling lines, the other evidence and the next steps follow. What may
+stand where is the rule of :mod:`detectors.delivery.card_elements`.
 """
 
 import dataclasses
-import re
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 from urllib.parse import urlsplit
 
+from detectors.delivery.card_elements import (
+    PLAIN_URL,
+    STYLES,
+    Element,
+    card,
+    code_block,
+    column,
+    header,
+    heading,
+    heading_run,
+    markdown,
+    muted,
+    rich,
+    run,
+    safe_text,
+)
 from detectors.delivery.card_text import (
     duration,
     first_steps,
     group_items,
-    operation_leaf,
+    lead_facts,
     paragraphs,
-    target_of,
     teams_markdown,
 )
 from detectors.delivery.text import clip, excerpts, lines_of, visible
-from detectors.model import Alert, AlertKind, Code, Evidence, Fact, Severity
+from detectors.model import Alert, AlertKind, Code, Evidence
 
-Element = dict[str, Any]
 _Entry = TypeVar("_Entry")
 
-_STYLES = {
-    Severity.HIGH: "attention",
-    Severity.MEDIUM: "warning",
-    Severity.LOW: "accent",
-    Severity.INFORMATIONAL: "default",
-}
-_LANGUAGES = frozenset({"PowerShell", "Python", "PlainText"})
-_URL = re.compile(r"https://[A-Za-z0-9.-]+(?::[0-9]{1,5})?(?:[/?#][A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]*)?")
-# Renderers replace {{DATE(...)}} and {{TIME(...)}} in text runs too: a name could show a time that never was.
-_TIME_MACRO = re.compile(r"\{(?=\{\s*(?:DATE|TIME)\s*\()", re.IGNORECASE)
 _MORE_STEPS = "more-steps"
 _REPEAT = "This may be a repeat: an earlier attempt to post this alert may have arrived."
 _MAX_SCRIPTS = 6
@@ -106,7 +107,7 @@ class _Card:
         actions = self._actions()
         body = [
             self._header(),
-            *([_rich(_run(_REPEAT, italic=True))] if possible_repeat else []),
+            *([rich(run(_REPEAT, italic=True))] if possible_repeat else []),
             *self._lead(),
             *self._why(),
             *self._items(),
@@ -116,22 +117,12 @@ class _Card:
         ]
         # Last, because it says what the others left out.
         body += self._footer()
-        return {
-            "type": "AdaptiveCard",
-            "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",
-            "version": "1.5",
-            "fallbackText": "A security alert that needs a Teams client with Adaptive Cards 1.5.",
-            "msteams": {"width": "Full"},
-            "body": body,
-            **({"actions": actions} if actions else {}),
-        }
+        return card(body, actions)
 
     def _show(self, text: str, limit: int, what: str) -> str:
         """*text* made visible and bounded; a cut is noted as *what*."""
-        text = text.strip()
-        shown = _TIME_MACRO.sub("{ ", visible(text[: limit + 1]))
-        clipped = clip(shown, limit)
-        if clipped != shown or len(text) > limit + 1:
+        clipped, was_cut = safe_text(text, limit)
+        if was_cut:
             self._cuts[what] = None
         return clipped
 
@@ -145,16 +136,15 @@ class _Card:
         health = alert.kind is AlertKind.HEALTH
         label = "Detector health" if health else alert.severity.upper()
         title = self._show(alert.title, min(300, limits.value), "the title")
-        items = [_rich(_run(f"{label}  ", weight="bolder"), _run(title, weight="bolder", size="medium"))]
+        items = [rich(run(f"{label}  ", weight="bolder"), run(title, weight="bolder", size="medium"))]
         if alert.severity_reasons and not health:
-            items.append(_rich(_run(self._show(alert.severity_reasons[0], limits.value, "reasons")), spacing="small"))
+            items.append(rich(run(self._show(alert.severity_reasons[0], limits.value, "reasons")), spacing="small"))
         # A health alert stays calm whatever its severity: nobody has broken in.
-        style = "accent" if health else _STYLES[alert.severity]
-        return {"type": "Container", "style": style, "bleed": True, "items": items}
+        return header("accent" if health else STYLES[alert.severity], *items)
 
     def _lead(self) -> list[Element]:
         alert = self._alert
-        rows = [row for row in self._lead_facts() if row.value]
+        rows = [row for row in lead_facts(alert) if row.value]
         known = {row.value for row in rows}
         facts = [fact for fact in alert.facts if fact.value and fact.value not in known]
         rows += self._few(facts, self._limits.facts, "facts")
@@ -163,68 +153,27 @@ class _Card:
                 "type": "ColumnSet",
                 "spacing": "small",
                 "columns": [
-                    _column("88px", _rich(_run(self._show(row.label, 40, "facts"), isSubtle=True))),
-                    _column("stretch", _rich(_run(self._show(row.value, self._limits.value, "facts")))),
+                    column("88px", rich(run(self._show(row.label, 40, "facts"), isSubtle=True))),
+                    column("stretch", rich(run(self._show(row.value, self._limits.value, "facts")))),
                 ],
             }
             for row in rows
         ]
 
-    def _lead_facts(self) -> list[Fact]:
-        alert = self._alert
-        if alert.kind is AlertKind.HEALTH:
-            return [Fact("When", self._when())]
-        if alert.kind is AlertKind.SUMMARY:
-            return [
-                Fact("What", f"{len(alert.items)} matches of one rule"),
-                Fact("Who", alert.caller),
-                Fact("Account", self._account()),
-                Fact("When", self._when()),
-                Fact("Operation", operation_leaf(alert.operation)),
-            ]
-        target = target_of(alert.resource_id)
-        return [
-            Fact("What", target or alert.operation),
-            Fact("Who", alert.caller or "not recorded"),
-            Fact("From", alert.caller_ip or "address not recorded"),
-            Fact("Account", self._account()),
-            Fact("When", self._when()),
-            Fact("Operation", operation_leaf(alert.operation) if target else ""),
-            Fact("Outcome", alert.outcome),
-        ]
-
-    def _account(self) -> str:
-        alert = self._alert
-        parts = (
-            alert.account,
-            alert.resource_group and f"resource group {alert.resource_group}",
-            alert.subscription_id and f"subscription {alert.subscription_id}",
-        )
-        return ", ".join(part for part in parts if part)
-
-    def _when(self) -> str:
-        alert = self._alert
-        times = [item.event_time for item in alert.items] or [alert.event_time]
-        first, last = (f"{moment:%Y-%m-%d %H:%M:%S}" for moment in (min(times), max(times)))
-        span = first if first == last else f"{first} to {last}"
-        if alert.kind is AlertKind.HEALTH:
-            return f"{span} UTC"
-        return f"{span} UTC, found {duration(alert.found_at - max(times))} later"
-
     def _why(self) -> list[Element]:
         alert, limits = self._alert, self._limits
-        elements = [_heading("What happened" if alert.kind is AlertKind.HEALTH else "Why it matters")]
+        elements = [heading("What happened" if alert.kind is AlertKind.HEALTH else "Why it matters")]
         elements += [
-            _rich(_run(self._show(part, limits.prose, "the description")), spacing="small")
+            rich(run(self._show(part, limits.prose, "the description")), spacing="small")
             for part in self._few(paragraphs(alert.description), 4, "paragraphs of the description")
         ]
         # The first reason already stands in the header.
         later = alert.severity_reasons[1:] if alert.kind is not AlertKind.HEALTH else alert.severity_reasons
         reasons = self._few(later, limits.reasons, "reasons")
-        elements += [_rich(_run(f"• {self._show(each, limits.value, 'reasons')}"), spacing="none") for each in reasons]
+        elements += [rich(run(f"• {self._show(each, limits.value, 'reasons')}"), spacing="none") for each in reasons]
         attack = " · ".join((*alert.tactics, *alert.techniques))
         if attack:
-            elements.append(_muted(f"MITRE ATT&CK: {self._show(attack, 200, 'tactics')}"))
+            elements.append(muted(f"MITRE ATT&CK: {self._show(attack, 200, 'tactics')}"))
         return elements if len(elements) > 1 else []
 
     def _items(self) -> list[Element]:
@@ -232,10 +181,10 @@ class _Card:
         if not items:
             return []
         shown = self._few(items, self._limits.items, f"of {len(items)} items")
-        elements = [_heading(f"The {len(items)} matches")]
+        elements = [heading(f"The {len(items)} matches")]
         for title, names in group_items(shown, lambda text: self._show(text, self._limits.item_name, "item names")):
-            runs = [_run(f"{title}: ", weight="bolder"), _run(names)] if title else [_run(names)]
-            elements.append(_rich(*runs, spacing="small"))
+            runs = [run(f"{title}: ", weight="bolder"), run(names)] if title else [run(names)]
+            elements.append(rich(*runs, spacing="small"))
         return elements
 
     def _scripts(self) -> list[Element]:
@@ -248,12 +197,12 @@ class _Card:
         for code in self._few(codes, _MAX_SCRIPTS if self._limits.evidence else 1, "scripts"):
             title = self._show(code.title, 120, "script titles")
             if code.sha256 in titles:
-                elements.append(_muted(f"{title}: the same text as {titles[code.sha256]}"))
+                elements.append(muted(f"{title}: the same text as {titles[code.sha256]}"))
                 continue
             titles[code.sha256] = title
-            elements.append(_heading_run(title))
+            elements.append(heading_run(title))
             size = f"{code.size} bytes" + (", of which the first part was collected" if code.truncated else "")
-            elements.append(_muted(f"{size}, SHA-256 {clip(visible(code.sha256), 16, '')}…"))
+            elements.append(muted(f"{size}, SHA-256 {clip(visible(code.sha256), 16, '')}…"))
             elements += self._focus(code)
             blocks, used = self._code_blocks(code, min(self._limits.code_lines, lines_left))
             elements += blocks
@@ -264,12 +213,12 @@ class _Card:
         lines = lines_of(code.text)
         elements = []
         for focus in self._few(code.focus, self._limits.focus, "of the telling lines"):
-            runs = [_run(f"Line {focus.number}: ", weight="bolder"), _run(self._show(focus.reason, 200, "reasons"))]
+            runs = [run(f"Line {focus.number}: ", weight="bolder"), run(self._show(focus.reason, 200, "reasons"))]
             # Without a code block the line itself stands here, so that the reason can be checked at a glance.
             if self._limits.code_lines == 0 and 1 <= focus.number <= len(lines):
                 line = self._show(lines[focus.number - 1], self._limits.value, "script text")
-                runs.append(_run(f"  {line}", fontType="monospace"))
-            elements.append(_rich(*runs, spacing="none"))
+                runs.append(run(f"  {line}", fontType="monospace"))
+            elements.append(rich(*runs, spacing="none"))
         return elements
 
     def _code_blocks(self, code: Code, limit: int) -> tuple[list[Element], int]:
@@ -283,11 +232,11 @@ class _Card:
             ]
             if any(len(line) > self._limits.code_line for line in excerpt.lines):
                 self._cuts["long script lines"] = None
-            blocks.append(_code_block(code.language, excerpt.start, lines))
+            blocks.append(code_block(code.language, excerpt.start, lines))
         if used < total:
             self._cuts["script text"] = None
             if blocks:
-                blocks.append(_muted(f"{used} of {total} lines shown"))
+                blocks.append(muted(f"{used} of {total} lines shown"))
         return blocks, used
 
     def _evidence(self) -> list[Element]:
@@ -297,7 +246,7 @@ class _Card:
         for evidence in self._few(found, self._limits.evidence, "pieces of evidence"):
             elements += self._evidence_facts(evidence)
         elements += [
-            _muted(
+            muted(
                 f"not available: {self._show(each.title, 120, 'evidence')}: "
                 f"{self._show(each.missing or '', min(300, self._limits.value), 'evidence')}"
             )
@@ -307,11 +256,11 @@ class _Card:
 
     def _evidence_facts(self, evidence: Evidence) -> list[Element]:
         return [
-            _heading_run(self._show(evidence.title, 120, "evidence")),
+            heading_run(self._show(evidence.title, 120, "evidence")),
             *(
-                _rich(
-                    _run(f"{self._show(fact.label, 60, 'evidence')}: ", isSubtle=True),
-                    _run(self._show(fact.value, self._limits.value, "evidence")),
+                rich(
+                    run(f"{self._show(fact.label, 60, 'evidence')}: ", isSubtle=True),
+                    run(self._show(fact.value, self._limits.value, "evidence")),
                     spacing="none",
                 )
                 for fact in self._few(evidence.facts, self._limits.evidence_facts, "facts of the evidence")
@@ -325,13 +274,13 @@ class _Card:
         if limit == 0:
             self._cuts["the steps to take"] = None
             return []
-        visible_part, hidden_part = [_heading("What to do")], []
-        for label, markdown, count in (("", alert.triage, 3), ("**If it is real**", alert.response, 2)):
-            first, rest = first_steps(teams_markdown(clip(markdown, limit)), count)
-            if clip(markdown, limit) != markdown:
+        visible_part, hidden_part = [heading("What to do")], []
+        for label, advice, count in (("", alert.triage, 3), ("**If it is real**", alert.response, 2)):
+            first, rest = first_steps(teams_markdown(clip(advice, limit)), count)
+            if clip(advice, limit) != advice:
                 self._cuts["some of the steps"] = None
-            visible_part += [_markdown(part) for part in (label if first else "", first) if part]
-            hidden_part += [_markdown(part) for part in (label if rest else "", rest) if part]
+            visible_part += [markdown(part) for part in (label if first else "", first) if part]
+            hidden_part += [markdown(part) for part in (label if rest else "", rest) if part]
         if not hidden_part:
             return visible_part
         toggle = {"type": "Action.ToggleVisibility", "title": "Show or hide all steps", "targetElements": [_MORE_STEPS]}
@@ -345,64 +294,22 @@ class _Card:
         if self._cuts:
             cuts = clip(", ".join(self._cuts), 400)
             whole = f'The whole alert is in the table AutomationDetections_CL, where AlertId is "{identifier}".'
-            elements.append(_muted(f"Left out here: {cuts}. {whole}"))
+            elements.append(muted(f"Left out here: {cuts}. {whole}"))
         rule = self._show(f"{alert.rule_id} {alert.rule_version}", 120, "the rule's name")
         line = f"Alert {clip(identifier, 12, '')} · rule {rule} · {alert.source}"
         if alert.kind is not AlertKind.HEALTH:
             line += f" · {duration(alert.created_at - alert.event_time)} after the event"
-        return [*elements, {**_muted(line), "separator": True}]
+        return [*elements, {**muted(line), "separator": True}]
 
     def _actions(self) -> list[Element]:
         alert = self._alert
         links = [("Open resource in the portal", alert.portal_url), ("Open the query", alert.query_url)]
-        references = [url for url in alert.references if _URL.fullmatch(url)][:2]
+        references = [url for url in alert.references if PLAIN_URL.fullmatch(url)][:2]
         links += [(f"Reference: {clip(urlsplit(url).hostname or '', 60)}", url) for url in references]
         actions = []
         for title, url in links:
-            if _URL.fullmatch(url) and len(url) <= self._limits.url:
+            if PLAIN_URL.fullmatch(url) and len(url) <= self._limits.url:
                 actions.append({"type": "Action.OpenUrl", "title": title, "url": url})
             elif url:
                 self._cuts["a link that is too long or no plain https address"] = None
         return actions
-
-
-def _run(text: str, **style: Any) -> Element:
-    return {"type": "TextRun", "text": text, **style}
-
-
-def _rich(*runs: Element, **style: Any) -> Element:
-    return {"type": "RichTextBlock", "inlines": list(runs), **style}
-
-
-def _muted(text: str) -> Element:
-    return _rich(_run(text, isSubtle=True, size="small"), spacing="small")
-
-
-def _heading(text: str) -> Element:
-    """A section's heading: our own constant words."""
-    return {"type": "TextBlock", "text": text, "weight": "bolder", "wrap": True, "style": "heading", "separator": True}
-
-
-def _heading_run(text: str) -> Element:
-    """A heading that may hold a name from outside."""
-    return _rich(_run(text, weight="bolder"), spacing="medium")
-
-
-def _markdown(text: str) -> Element:
-    return {"type": "TextBlock", "text": text, "wrap": True, "spacing": "small"}
-
-
-def _column(width: str, *items: Element) -> Element:
-    return {"type": "Column", "width": width, "items": list(items)}
-
-
-def _code_block(language: str, start: int, lines: Sequence[str]) -> Element:
-    # Phones know no CodeBlock. Numbers before every line keep them apart even where a newline is not drawn.
-    numbered = "\n".join(f"{number} | {line}" for number, line in enumerate(lines, start))
-    return {
-        "type": "CodeBlock",
-        "codeSnippet": "\n".join(lines),
-        "language": language if language in _LANGUAGES else "PlainText",
-        "startLineNumber": start,
-        "fallback": _rich(_run(numbered, fontType="monospace", size="small")),
-    }

@@ -1,10 +1,10 @@
-"""Wording for the card: pure functions from the alert's data to text, without layout."""
+"""Wording for cards and incidents: pure functions from the alert's data to text, without layout."""
 
 import re
 from collections.abc import Callable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
-from detectors.model import SummaryItem
+from detectors.model import Alert, AlertKind, Fact, SummaryItem
 
 _STEP = re.compile(r"(?:[-*+]|\d{1,3}[.)])\s")
 _HEADING = re.compile(r"^#{1,6}[ \t]+(.+?)[ \t]*#*$", re.MULTILINE)
@@ -38,6 +38,53 @@ def operation_leaf(operation: str) -> str:
     """The telling end of an operation name: ``runbooks/draft/write`` of ``Microsoft.Automation/.../write``."""
     parts = operation.split("/")
     return "/".join(parts[2:]) if len(parts) > 3 else operation
+
+
+def lead_facts(alert: Alert) -> list[Fact]:
+    """What leads every account of the alert: what, who, from where, on which account, when. Values may be empty."""
+    if alert.kind is AlertKind.HEALTH:
+        return [Fact("When", _when(alert))]
+    if alert.kind is AlertKind.SUMMARY:
+        return [
+            Fact("What", f"{len(alert.items)} matches of one rule"),
+            Fact("Who", alert.caller),
+            Fact("Account", _account(alert)),
+            Fact("When", _when(alert)),
+            Fact("Operation", operation_leaf(alert.operation)),
+        ]
+    target = target_of(alert.resource_id)
+    return [
+        Fact("What", target or alert.operation),
+        Fact("Who", alert.caller or "not recorded"),
+        Fact("From", alert.caller_ip or "address not recorded"),
+        Fact("Account", _account(alert)),
+        Fact("When", _when(alert)),
+        Fact("Operation", operation_leaf(alert.operation) if target else ""),
+        Fact("Outcome", alert.outcome),
+    ]
+
+
+def times_of(alert: Alert) -> tuple[datetime, datetime]:
+    """When the first and the last of what the alert tells happened."""
+    times = [item.event_time for item in alert.items] or [alert.event_time]
+    return min(times), max(times)
+
+
+def _account(alert: Alert) -> str:
+    parts = (
+        alert.account,
+        alert.resource_group and f"resource group {alert.resource_group}",
+        alert.subscription_id and f"subscription {alert.subscription_id}",
+    )
+    return ", ".join(part for part in parts if part)
+
+
+def _when(alert: Alert) -> str:
+    first, last = times_of(alert)
+    span = " to ".join(dict.fromkeys(f"{moment:%Y-%m-%d %H:%M:%S}" for moment in (first, last)))
+    if alert.kind is AlertKind.HEALTH:
+        return f"{span} UTC"
+    return f"{span} UTC, found {duration(alert.found_at - last)} later"
 
 
 def paragraphs(text: str) -> list[str]:

@@ -15,7 +15,7 @@ class FollowUp:
 
     def __init__(
         self,
-        process: Callable[[str], Awaitable[None]],
+        process: Callable[[str], Awaitable[object]],
         *,
         deadline: datetime,
         clock: Callable[[], datetime],

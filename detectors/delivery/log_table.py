@@ -1,11 +1,11 @@
 """The table ``AutomationDetections_CL``, through the Logs Ingestion API; Sentinel raises its incidents from it.
 
-Delivery is at least once: a row may come twice. ``AutomationDetections_CL | summarize arg_max(TimeGenerated, *) by
-AlertId`` is each alert once.
+Delivery is at least once: a row may come twice. ``AutomationDetections_CL | where AlertKind != "heartbeat" | summarize
+arg_max(TimeGenerated, *) by AlertId`` is each alert once.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
@@ -23,7 +23,7 @@ from detectors.delivery.http import (
     unreachable,
 )
 from detectors.delivery.text import clip, first_that_fit, fit_fields, visible
-from detectors.model import Alert
+from detectors.model import Alert, Severity, Source
 
 if TYPE_CHECKING:
     from azure.core.credentials_async import AsyncTokenCredential
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from azure.monitor.ingestion.aio import LogsIngestionClient
 
 TABLE = "AutomationDetections_CL"
+HEARTBEAT = "heartbeat"
+"""AlertKind of the row that every hunt writes. No alert has it: whoever reads alerts leaves these rows out."""
 MAX_COLUMN_BYTES = 64_000
 """The service cuts a value at 64 KB without a word, which would leave a dynamic column unreadable."""
 MAX_ROW_BYTES = 900_000
@@ -49,7 +51,7 @@ class Column:
 COLUMNS: tuple[Column, ...] = (
     Column("TimeGenerated", "datetime", "When the alert was made. The service replaces a time over two days old."),
     Column("AlertId", "string", "The same for every delivery of one alert: deduplicate by it."),
-    Column("AlertKind", "string", "detection, summary or health."),
+    Column("AlertKind", "string", "detection, summary, health, or heartbeat: no alert, the sign that a hunt ran."),
     Column("RuleId", "string", "Id of the rule that matched."),
     Column("RuleName", "string", "Name of the rule that matched."),
     Column("RuleVersion", "string", "Version of the rule that matched."),
@@ -106,6 +108,41 @@ def build_row(alert: Alert) -> dict[str, Any]:
     if len(row["Items"]) < len(items) and "Items" not in trimmed:
         trimmed.append("Items")
     return {**row, "TrimmedColumns": trimmed}
+
+
+def build_heartbeat_row(
+    identifier: str,
+    *,
+    started_at: datetime,
+    finished_at: datetime,
+    healthy: bool,
+    problems: Sequence[str],
+    values: Mapping[str, Any],
+) -> dict[str, Any]:
+    """A heartbeat as one row of the same columns, with AlertKind ``heartbeat``; ``Row`` holds *values*.
+
+    ``Outcome`` is ``healthy`` or ``unhealthy``; *problems* are the sentences of ``SeverityReasons``. Columns that say
+    something about an action are empty. Limits as in :func:`build_row`.
+    """
+    state = "healthy" if healthy else "unhealthy"
+    blank = {"string": "", "real": 0.0, "dynamic": [], "datetime": finished_at.isoformat()}
+    filled = {
+        "AlertId": identifier,
+        "AlertKind": HEARTBEAT,
+        "RuleId": "detector-heartbeat",
+        "RuleName": "Detector heartbeat",
+        "Severity": Severity.INFORMATIONAL.value,
+        "SeverityReasons": list(problems),
+        "AlertTitle": f"The detector ran and is {state}",
+        "Source": Source.DETECTOR.value,
+        "EventTime": started_at.isoformat(),
+        "DelaySeconds": (finished_at - started_at).total_seconds(),
+        "Outcome": state,
+        "Row": dict(values),
+    }
+    row = {column.name: filled.get(column.name, blank[column.type]) for column in COLUMNS[:-1]}
+    fitted, trimmed = fit_fields(row, MAX_COLUMN_BYTES, MAX_ROW_BYTES - 1_000, _size)
+    return {**fitted, "TrimmedColumns": trimmed}
 
 
 def _values(alert: Alert) -> dict[str, Any]:
@@ -208,15 +245,39 @@ class LogTableDestination:
 
     async def send(self, alert: Alert, *, possible_repeat: bool) -> Receipt:  # noqa: ARG002 - AlertId deduplicates
         """Upload the alert's row; ``remote_id`` is its AlertId."""
+        await self._upload(build_row(alert))
+        return Receipt(remote_id=alert.id)
+
+    async def send_heartbeat(
+        self,
+        identifier: str,
+        *,
+        started_at: datetime,
+        finished_at: datetime,
+        healthy: bool,
+        problems: Sequence[str],
+        values: Mapping[str, Any],
+    ) -> None:
+        """Upload the heartbeat's row (:func:`build_heartbeat_row`). Raises DeliveryError."""
+        row = build_heartbeat_row(
+            identifier,
+            started_at=started_at,
+            finished_at=finished_at,
+            healthy=healthy,
+            problems=problems,
+            values=values,
+        )
+        await self._upload(row)
+
+    async def _upload(self, row: dict[str, Any]) -> None:
         from azure.core.exceptions import AzureError, HttpResponseError
 
         try:
-            await self._open().upload(self._rule_id, self._stream, [build_row(alert)])
+            await self._open().upload(self._rule_id, self._stream, [row])
         except HttpResponseError as error:
             raise self._refusal(error) from error
         except AzureError as error:
             raise unreachable(self.name, origin(self._endpoint), error) from error
-        return Receipt(remote_id=alert.id)
 
     def _refusal(self, error: "HttpResponseError") -> DeliveryError:
         from azure.core.exceptions import ClientAuthenticationError, DecodeError

@@ -93,9 +93,12 @@ class Outbox:
         seen: set[str] = set()
         waiting: dict[str, list[Waiting]] = {}
         left = 0
-        while not left and (ids := await self._unseen(seen)):
-            left = await self._process_all(ids, waiting, deadline)
-            seen.update(ids)
+        try:
+            while not left and (ids := await self._unseen(seen)):
+                left = await self._process_all(ids, waiting, deadline)
+                seen.update(ids)
+        except StoreUnavailable as error:
+            _log.error("what is due cannot be listed: %s; it stays due and the next delivery run goes on", error)
         for name, items in waiting.items():
             await self._flush(self._channels[name], items, deadline)
         return DeliveryReport(looked_at=len(seen) - left, left=left)
