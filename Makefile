@@ -4,12 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN := $(BIN)/python
 
-.PHONY: help demo test lint types tools bench clean
+.PHONY: help demo test lint types tools bench simulate kill clean
 
 help:
 	@echo "make demo            watch the detector find an attack on a simulated Azure"
 	@echo "make demo LOG=FILE   the same with your own exported Activity Log"
 	@echo "make test            lint, type-check and run every test"
+	@echo "make simulate        crash and fail every call of the pipeline in simulation"
+	@echo "make kill            kill -9 the real process 200 times against real servers"
 	@echo "make bench           measure speed as ratios, into .bench/results.json"
 
 $(VENV)/.runtime: requirements.txt requirements-demo.txt
@@ -52,6 +54,12 @@ types: tools
 
 test: lint types
 	$(BIN)/pytest
+
+simulate: tools
+	$(RUN) -m tests.simulation
+
+kill: tools
+	$(RUN) -m tests.kill
 
 bench: tools
 	$(RUN) -m bench

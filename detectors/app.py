@@ -57,12 +57,16 @@ class Detector:
         self._closing: list[Callable[[], Awaitable[None]]] = []
         self.store: Store
         self.rules: tuple[Rule, ...] = ()
+        self.destinations: tuple[Destination, ...] = ()
         self._hunt: Hunt
         self._outbox: Outbox
 
     async def open(self) -> None:
         """Create clients, open the store, load the rules. Raises what the store or a client raises."""
+        from detectors.delivery.catalog import build
+        from detectors.delivery.http import Poster
         from detectors.delivery.outbox import Outbox
+        from detectors.delivery.routing import Router, configuration_of
         from detectors.sources.hunt import Hunt, HuntLimits
         from detectors.triage.alerting import Triage
         from detectors.triage.intake import Intake
@@ -74,6 +78,17 @@ class Detector:
         self._closing.append(self.store.close)
         self.rules = load_rules()
         intake = Intake(store=self.store, clock=self._clock)
+        configuration = configuration_of(settings, self._environment)
+        self.destinations = build(
+            configuration,
+            credential=credential,
+            poster=Poster(clock=self._clock, connection_verify=self._verify),
+            clock=self._clock,
+            cloud=settings.cloud,
+            arm_endpoint=settings.arm_endpoint,
+            connection_verify=self._verify,
+        )
+        self._closing += [destination.close for destination in self.destinations]
         self._hunt = Hunt(
             rules=self.rules,
             workspaces=settings.workspace_ids,
@@ -100,9 +115,10 @@ class Detector:
                 portal=settings.cloud.portal,
                 workspace_resource_id=settings.workspace_resource_id,
             ),
-            destinations=self._destinations(credential),
+            destinations=self.destinations,
             dead_letters=intake,
             clock=self._clock,
+            route=Router(configuration).names,
         )
 
     async def close(self) -> None:
@@ -111,8 +127,19 @@ class Detector:
             await self._closing.pop()()
 
     async def hunt(self) -> "HuntReport":
-        """One hunt, with triage and sending of what it finds."""
-        return await self._with_follow_up(self._hunt.run)
+        """One hunt, with triage and sending of what it finds, and a heartbeat at its end."""
+        from detectors.heartbeat import instance_name, send_heartbeat
+
+        report = await self._with_follow_up(self._hunt.run)
+        await send_heartbeat(
+            report,
+            rules=self.rules,
+            store=self.store,
+            destinations=self.destinations,
+            clock=self._clock,
+            instance=instance_name(self._environment),
+        )
+        return report
 
     async def sweep(self) -> "HuntReport":
         """One sweep over the last day, with triage and sending of what it finds."""
@@ -247,41 +274,6 @@ class Detector:
                 await case.close()
 
         return collect
-
-    def _destinations(self, credential: "AsyncTokenCredential") -> "tuple[Destination, ...]":
-        from detectors.delivery.http import Poster
-
-        settings = self._settings
-        poster = Poster(clock=self._clock, connection_verify=self._verify)
-        destinations: list[Destination] = []
-        if settings.teams_webhook_url:
-            from detectors.delivery.teams import TeamsDestination
-
-            destinations.append(TeamsDestination(settings.teams_webhook_url, poster=poster))
-        if settings.logs_ingestion_endpoint:
-            from detectors.delivery.log_table import LogTableDestination
-
-            destinations.append(
-                LogTableDestination(
-                    settings.logs_ingestion_endpoint,
-                    settings.logs_ingestion_rule_id,
-                    settings.logs_ingestion_stream,
-                    credential,
-                    scope=f"{settings.cloud.ingestion_audience}/.default",
-                    clock=self._clock,
-                    connection_verify=self._verify,
-                )
-            )
-        if settings.webhook_url:
-            from detectors.delivery.webhook import WebhookDestination
-
-            destinations.append(
-                WebhookDestination(
-                    settings.webhook_url, " ".join(settings.webhook_secret), clock=self._clock, poster=poster
-                )
-            )
-        self._closing += [destination.close for destination in destinations]
-        return tuple(destinations)
 
 
 def load_rules(folder: Path | None = None) -> "tuple[Rule, ...]":

@@ -14,7 +14,7 @@ from collections.abc import Collection, Mapping
 from datetime import timedelta
 from typing import Any, Final
 
-from detectors import rule_yaml
+from detectors import strict_yaml
 from detectors.model import Severity
 from detectors.rule import DetectorOptions, EntityMapping, Rule
 
@@ -103,7 +103,7 @@ def read_rule(document: Any, file: str, enrichments: Collection[str]) -> tuple[R
     reader = _Reader(file)
     if isinstance(document, dict):
         return _rule(reader, document, enrichments), reader.problems
-    problem = f"{file}: is {rule_yaml.kind_of(document)}; a rule is a mapping of keys"
+    problem = f"{file}: is {strict_yaml.kind_of(document)}; a rule is a mapping of keys"
     return _rule(reader, {}, enrichments), [problem]
 
 
@@ -129,7 +129,7 @@ class _Reader:
                 self.problem(prefix + key, "is missing; add it")
             return ""
         if not isinstance(value, str):
-            self.problem(prefix + key, f"is {rule_yaml.kind_of(value)}, not text; put it in quotes")
+            self.problem(prefix + key, f"is {strict_yaml.kind_of(value)}, not text; put it in quotes")
             return ""
         if required and not value.strip():
             self.problem(prefix + key, "is empty; write something")
@@ -151,17 +151,17 @@ class _Reader:
         if value is None:
             return ()
         if not isinstance(value, list):
-            self.problem(prefix + key, f"is {rule_yaml.kind_of(value)}; it is a list of texts")
+            self.problem(prefix + key, f"is {strict_yaml.kind_of(value)}; it is a list of texts")
             return ()
         for item in value:
             if not isinstance(item, str):
-                self.problem(prefix + key, f"holds {item!r}, which is {rule_yaml.kind_of(item)}; put it in quotes")
+                self.problem(prefix + key, f"holds {item!r}, which is {strict_yaml.kind_of(item)}; put it in quotes")
         return tuple(item for item in value if isinstance(item, str))
 
     def mapping(self, source: Mapping[str, Any], key: str) -> dict[str, Any]:
         value = source.get(key)
         if value is not None and not isinstance(value, dict):
-            self.problem(key, f"is {rule_yaml.kind_of(value)}; it is a mapping of keys")
+            self.problem(key, f"is {strict_yaml.kind_of(value)}; it is a mapping of keys")
         return value if isinstance(value, dict) else {}
 
     def mappings(self, source: Mapping[str, Any], key: str, prefix: str = "") -> list[dict[str, Any]]:
@@ -286,7 +286,7 @@ def _tags(reader: _Reader, document: dict[str, Any]) -> tuple[str, ...]:
             if isinstance(value, str):
                 tags.append(value)
             else:
-                reader.problem("tags", f"{name}: is {rule_yaml.kind_of(value)}, not text; put it in quotes")
+                reader.problem("tags", f"{name}: is {strict_yaml.kind_of(value)}, not text; put it in quotes")
     return tuple(tags)
 
 
@@ -360,7 +360,7 @@ def _detector(reader: _Reader, document: dict[str, Any], enrichments: Collection
             reader.problem(f"detector.{key}", f"is not a key{_meant(key, _DETECTOR_KEYS)}; the keys are {keys}")
     stream = options.get("stream", False)
     if not isinstance(stream, bool):
-        reader.problem("detector.stream", f"is {rule_yaml.kind_of(stream)}; it is true or false")
+        reader.problem("detector.stream", f"is {strict_yaml.kind_of(stream)}; it is true or false")
     prefix = "detector."
     enrich = reader.texts(options, "enrich", prefix)
     for name in enrich:

@@ -21,7 +21,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from detectors import rule_yaml
+from detectors import strict_yaml
 from detectors.kql import Engine, KqlError
 from detectors.kql_values import parse_datetime
 from detectors.model import Code, Evidence, Severity
@@ -106,8 +106,8 @@ def _run(rule: Rule, case: _Case, engine: Engine, severity_of: SeverityOf | None
 def _read_cases(path: Path) -> list[_Case]:
     file = f"{path.parent.name}/{path.name}"
     try:
-        document = rule_yaml.read(path)
-    except rule_yaml.YamlProblem as problem:
+        document = strict_yaml.read(path)
+    except strict_yaml.YamlProblem as problem:
         raise RuleError([f"{file}: {problem}"]) from problem
     cases = document.get("cases") if isinstance(document, dict) else None
     if not isinstance(cases, list) or not cases or not set(document) <= {"record", "cases"}:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
-from detectors import rule_format, rule_yaml
+from detectors import rule_format, strict_yaml
 from detectors.kql import Engine, KqlError
 from detectors.rule import Rule
 
@@ -98,8 +98,8 @@ def _rule_files(paths: Iterable[Path], problems: list[str]) -> Iterator[Path]:
 def _read_rule(path: Path, engine: Engine | None) -> Rule:
     file = f"{path.parent.name}/{path.name}"
     try:
-        document = rule_yaml.read(path)
-    except rule_yaml.YamlProblem as problem:
+        document = strict_yaml.read(path)
+    except strict_yaml.YamlProblem as problem:
         raise RuleError([f"{file}: {problem}"]) from problem
     rule, problems = rule_format.read_rule(document, file, ENRICHMENTS)
     if engine is not None and rule.query:

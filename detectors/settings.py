@@ -124,6 +124,18 @@ def _workspace_resources(value: str) -> tuple[str, ...]:
     return tuple(_items(value))
 
 
+def _workspace_resource(value: str) -> str:
+    if not _WORKSPACE_RESOURCE.fullmatch(value):
+        raise ValueError("write the resource id of a Log Analytics workspace, /subscriptions/.../workspaces/NAME")
+    return value
+
+
+def _routing_key(value: str) -> str:
+    if not re.fullmatch(r"[0-9A-Za-z]{32}", value):
+        raise ValueError("write the 32 letters and digits of the integration key ('Events API v2')")
+    return value
+
+
 def _url(value: str) -> str:
     parts = urlsplit(value.strip())
     local = parts.scheme == "http" and parts.hostname in {"localhost", "127.0.0.1", "::1"}
@@ -206,6 +218,23 @@ class Settings:
     webhook_url: str = _setting(_url, "", "URL that receives every alert as signed JSON (Standard Webhooks)")
     webhook_secret: tuple[str, ...] = _setting(
         _webhook_secrets, "", "Signing secret of the webhook: whsec_ and Base64; two during a rotation", secret=True
+    )
+    webhook_format: str = _setting(
+        _choice("native", "cloudevents", "ocsf", "azure-common-alert"),
+        "native",
+        "What the webhook's body looks like: native, cloudevents, ocsf or azure-common-alert",
+    )
+    pagerduty_routing_key: str = _setting(
+        _routing_key, "", "Integration key of a PagerDuty service's Events API v2 integration", secret=True
+    )
+    sentinel_workspace_resource_id: str = _setting(
+        _workspace_resource, "", "Resource id of the workspace whose Microsoft Sentinel gets an incident per story"
+    )
+    destinations_path: str = _setting(
+        _text,
+        "",
+        "YAML file, deployed with the app, that names several destinations and routes; it replaces the "
+        "destinations above",
     )
     hunt_concurrency: int = _setting(
         _integer(1, 5), "5", "Queries at once; the service queues more than 5 per identity"
@@ -297,6 +326,16 @@ def load_settings(environment: Mapping[str, str]) -> Settings:
     return Settings(**values)
 
 
+_DESTINATIONS = (
+    "teams_webhook_url",
+    "logs_ingestion_endpoint",
+    "webhook_url",
+    "pagerduty_routing_key",
+    "sentinel_workspace_resource_id",
+    "destinations_path",
+)
+
+
 def _combinations(values: Mapping[str, Any]) -> list[str]:
     """Problems that no single setting shows. A setting that failed alone is absent from *values*."""
 
@@ -312,10 +351,10 @@ def _combinations(values: Mapping[str, Any]) -> list[str]:
         if given(one) != given(other):
             present, absent = (one, other) if given(one) else (other, one)
             problems.append(f"{absent.upper()} is not set although {present.upper()} is; set both or neither.")
-    if not any(given(name) for name in ("teams_webhook_url", "logs_ingestion_endpoint", "webhook_url")):
+    if not any(given(name) for name in _DESTINATIONS):
         problems.append(
-            "No destination is set, so alerts would reach nobody; set TEAMS_WEBHOOK_URL, LOGS_INGESTION_ENDPOINT "
-            "or WEBHOOK_URL."
+            "No destination is set, so alerts would reach nobody; set at least one of "
+            f"{', '.join(name.upper() for name in _DESTINATIONS)}."
         )
     resources = values.get("workspace_resource_ids", ())
     if resources and len(resources) != len(values.get("workspace_ids", resources)):

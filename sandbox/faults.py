@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 
 from sandbox.wire import Response, error_response
 
-Endpoint = Literal["token", "logs", "automation", "ingestion", "teams", "webhook"]
+Endpoint = Literal["token", "logs", "automation", "ingestion", "teams", "webhook", "pagerduty", "sentinel"]
 ENDPOINTS: tuple[str, ...] = get_args(Endpoint)
 
 

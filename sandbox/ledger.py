@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Received:
-    """One request at Teams, the webhook or Logs Ingestion.
+    """One request at Teams, the webhook or Logs Ingestion, or one write at Sentinel.
 
     ``body`` is decoded: gzip undone, JSON parsed, else text. ``size`` is the body's length in bytes after gzip was
     undone. ``status`` is the sandbox's answer, None when the connection was closed instead. ``failed_action`` is why

@@ -16,6 +16,8 @@ from sandbox.endpoints.automation import AutomationEndpoint
 from sandbox.endpoints.control import ControlEndpoint
 from sandbox.endpoints.ingestion import IngestionEndpoint
 from sandbox.endpoints.logs import LogsEndpoint
+from sandbox.endpoints.pagerduty import PagerDutyEndpoint
+from sandbox.endpoints.sentinel import PROVIDER, SentinelEndpoint
 from sandbox.endpoints.teams import TeamsEndpoint, failed_action
 from sandbox.endpoints.token import TokenEndpoint
 from sandbox.endpoints.webhook import WebhookEndpoint
@@ -34,6 +36,10 @@ ACCOUNT = "aa-operations"
 
 RULE_ID = "dcr-00000000000000000000000000000001"
 STREAM = "Custom-AutomationDetections_CL"
+SENTINEL_WORKSPACE = (
+    "/subscriptions/{subscription}/resourceGroups/rg-security/providers/Microsoft.OperationalInsights/workspaces/"
+    "law-security"
+)
 
 _FAMILIES = {
     "msi": "token",
@@ -42,8 +48,9 @@ _FAMILIES = {
     "datacollectionrules": "ingestion",
     "workflows": "teams",
     "webhook": "webhook",
+    "v2": "pagerduty",
 }
-_RECEIVERS = frozenset({"ingestion", "teams", "webhook"})
+_RECEIVERS = frozenset({"ingestion", "teams", "webhook", "pagerduty", "sentinel"})
 _FIELD_LIMIT = 64 * 1024
 
 
@@ -76,6 +83,8 @@ class Sandbox:
         self._teams_signature = secrets.token_urlsafe(32)
         issuer = TokenIssuer()
         self._token = TokenEndpoint(issuer, self._identity_header)
+        self.pagerduty_routing_key = secrets.token_hex(16)
+        self.pagerduty = PagerDutyEndpoint(self.pagerduty_routing_key)
         self._teams = TeamsEndpoint(self._teams_signature)
         self._webhook = WebhookEndpoint(self._webhook_secret, clock)
         self._ingestion = IngestionEndpoint(issuer, RULE_ID, self._store_ingested)
@@ -83,6 +92,8 @@ class Sandbox:
         self.logs = LogsEndpoint(self._rows, issuer, clock)
         self.automation = AutomationEndpoint(lambda: tuple(self.accounts), issuer)
         self._add_first_account()
+        self.sentinel_workspace = SENTINEL_WORKSPACE.format(subscription=self.account.subscription)
+        self.sentinel = SentinelEndpoint(self.sentinel_workspace, issuer, clock)
 
         certificate = write_certificate(folder)
         self.ca_bundle = certificate.certificate
@@ -90,7 +101,8 @@ class Sandbox:
         self._plain = LoopbackServer(self._answer)
         self.url = f"https://localhost:{self._tls.port}"
         self.plain_url = f"http://127.0.0.1:{self._plain.port}"
-        self.logs.url = self.automation.url = self.url
+        self.pagerduty_url = f"{self.url}/v2/enqueue"
+        self.logs.url = self.automation.url = self.sentinel.url = self.url
 
     @classmethod
     def start(
@@ -140,6 +152,7 @@ class Sandbox:
             ),
             "WEBHOOK_URL": f"{self.url}/webhook",
             "WEBHOOK_SECRET": self._webhook_secret,
+            "SENTINEL_WORKSPACE_RESOURCE_ID": self.sentinel_workspace,
             "CA_BUNDLE": str(self.ca_bundle),
         }
 
@@ -279,6 +292,8 @@ class Sandbox:
         if first == "sandbox":
             return self._control.answer(request)
         endpoint = _FAMILIES.get(first)
+        if endpoint == "automation" and PROVIDER.lower() in request.path.lower().split("/"):
+            endpoint = "sentinel"
         if endpoint is None:
             return error_response(404, "NotFound", "The sandbox has no such endpoint.")
         fault = self.faults.take(endpoint)
@@ -289,7 +304,8 @@ class Sandbox:
         response = self._respond(endpoint, request, fault)
         status = None if response is None else response.status
         self.ledger.ask(Asked(endpoint, request.method, request.path, status))
-        if endpoint in _RECEIVERS:
+        # Sentinel is read as well as written to: only what is written is received.
+        if endpoint in _RECEIVERS and (endpoint, request.method) != ("sentinel", "GET"):
             self._record(endpoint, request, status)
         return response
 
@@ -309,6 +325,10 @@ class Sandbox:
                 return self._ingestion.answer(request)
             case "teams":
                 return self._teams.answer(request)
+            case "pagerduty":
+                return self.pagerduty.answer(request)
+            case "sentinel":
+                return self.sentinel.answer(request)
             case _:
                 return self._webhook.answer(request)
 

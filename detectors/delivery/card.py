@@ -32,6 +32,7 @@ from detectors.delivery.card_text import (
     group_items,
     lead_facts,
     paragraphs,
+    short_title,
     teams_markdown,
 )
 from detectors.delivery.text import clip, excerpts, lines_of, visible
@@ -135,7 +136,8 @@ class _Card:
         alert, limits = self._alert, self._limits
         health = alert.kind is AlertKind.HEALTH
         label = "Detector health" if health else alert.severity.upper()
-        title = self._show(alert.title, min(300, limits.value), "the title")
+        # The caller has a line of its own below; twice, a guest's long name fills half of a phone's screen.
+        title = self._show(short_title(alert), min(300, limits.value), "the title")
         items = [rich(run(f"{label}  ", weight="bolder"), run(title, weight="bolder", size="medium"))]
         if alert.severity_reasons and not health:
             items.append(rich(run(self._show(alert.severity_reasons[0], limits.value, "reasons")), spacing="small"))

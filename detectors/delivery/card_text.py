@@ -64,6 +64,14 @@ def lead_facts(alert: Alert) -> list[Fact]:
     ]
 
 
+def short_title(alert: Alert, *, without_account: bool = False) -> str:
+    """The title without its closing "by CALLER", and "on ACCOUNT", for where these stand beside it."""
+    title = alert.title.removesuffix(f" by {alert.caller}" if alert.caller else "")
+    if without_account and alert.account:
+        title = title.removesuffix(f" on {alert.account}")
+    return title or alert.title
+
+
 def times_of(alert: Alert) -> tuple[datetime, datetime]:
     """When the first and the last of what the alert tells happened."""
     times = [item.event_time for item in alert.items] or [alert.event_time]

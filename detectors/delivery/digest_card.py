@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from detectors.delivery.card_elements import STYLES, Element, card, header, heading_run, muted, rich, run, safe_text
-from detectors.delivery.card_text import times_of
+from detectors.delivery.card_text import short_title, times_of
 from detectors.model import Alert, AlertKind, Severity
 
 _WHY = (
@@ -83,7 +83,7 @@ class _Digest:
     def _line(self, alert: Alert, *, alone: bool) -> Element:
         health = alert.kind is AlertKind.HEALTH
         moment = f"{alert.event_time:%H:%M}" if self._one_day else f"{alert.event_time:%m-%d %H:%M}"
-        title = self._show(_short_title(alert), self._limits.title)
+        title = self._show(short_title(alert, without_account=True), self._limits.title)
         if alone and not health:
             title += f" · {self._caller(alert)} · {self._account(alert)}"
         note = f"  Alert {self._show(alert.id[:_ID], _ID)} "
@@ -127,18 +127,9 @@ def _groups(alerts: Iterable[Alert]) -> list[list[Alert]]:
     return list(groups.values())
 
 
-def _short_title(alert: Alert) -> str:
-    """The title without the caller and the account at its end: they stand beside it."""
-    title = alert.title
-    for ending in (f" by {alert.caller}", f" on {alert.account}"):
-        shorter = title.removesuffix(ending)
-        title = shorter if shorter.strip() else title
-    return title
-
-
 def _counts(alerts: Sequence[Alert]) -> str:
     by_severity = Counter(alert.severity for alert in alerts if alert.kind is not AlertKind.HEALTH)
     parts = [f"{by_severity[severity]} {severity}" for severity in reversed(Severity) if by_severity[severity]]
     if health := len(alerts) - by_severity.total():
-        parts.append(f"{health} of the detector's health")
+        parts.append(f"{health} detector health")
     return ", ".join(parts)

@@ -74,7 +74,7 @@ def build_comment(alert: Alert) -> dict[str, Any]:
     lines += [_escaped(f"• {reason}", _VALUE) for reason in alert.severity_reasons]
     lines += [f"<b>{_escaped(fact.label, 60)}:</b> {_escaped(fact.value, _VALUE)}" for fact in _facts(alert)]
     for title, telling in _telling_lines(alert):
-        lines.append(f"<b>{_escaped(title, _LABEL)}</b>")
+        lines.append(f"<b>Script: {_escaped(title, _LABEL)}</b>")
         lines += [f"{_escaped(reason)} <code>{_escaped(line, _VALUE)}</code>" for reason, line in telling]
     lines += [_escaped(line, _VALUE) for line in (*_items(alert), *_missing(alert))]
     links = (("Resource in the portal", alert.portal_url), ("The query", alert.query_url))
@@ -92,16 +92,16 @@ def holds(incident: dict[str, Any], alert: Alert) -> bool:
     labels = properties.get("labels") or ()
     if any(label.get("labelName") == _ID_LABEL + alert.id for label in labels):
         return True
-    return _identity(alert) in (properties.get("description") or "")
+    # A whole line: no text from outside makes one, or the name of a runbook could pass for an alert that was sent.
+    return _identity(alert) in (line.strip() for line in (properties.get("description") or "").splitlines())
 
 
 def _identity(alert: Alert) -> str:
-    return f'AlertId is "{_text(alert.id, 100)}"'
+    return f'The whole alert is in the table AutomationDetections_CL, where AlertId is "{_text(alert.id, 100)}".'
 
 
 def _closing(alert: Alert) -> list[str]:
-    rule = f"Rule: {_text(alert.rule_name, _LABEL)} {_text(alert.rule_version, 20)}"
-    return [rule, f"The whole alert is in the table AutomationDetections_CL, where {_identity(alert)}."]
+    return [f"Rule: {_text(alert.rule_name, _LABEL)} {_text(alert.rule_version, 20)}", _identity(alert)]
 
 
 def _labels(alert: Alert) -> list[str]:
@@ -116,18 +116,18 @@ def _heading(alert: Alert) -> str:
 
 
 def _description(alert: Alert, earlier: str) -> list[str]:
-    """Lines of plain text, the most important first."""
+    """Lines of plain text, the most important first; every one that holds text from outside begins with our own."""
     lines = [earlier, ""] if earlier else []
     lines += [f"• {_text(reason, _VALUE)}" for reason in alert.severity_reasons]
     lines += ["", *(f"{_text(fact.label, 60)}: {_text(fact.value, _VALUE)}" for fact in _facts(alert))]
     for title, telling in _telling_lines(alert):
-        lines += ["", _text(title, _LABEL)]
+        lines += ["", f"Script: {_text(title, _LABEL)}"]
         lines += [f"{reason} {_text(line, _VALUE)}" for reason, line in telling]
     lines += ["", *(_text(line, _VALUE) for line in (*_items(alert), *_missing(alert)))]
     lines += ["", *(_text(part, 1_500) for part in paragraphs(alert.description))]
     if PLAIN_URL.fullmatch(alert.portal_url) and len(alert.portal_url) <= 1_000:
         lines += ["", f"Resource in the portal: {alert.portal_url}"]
-    return lines
+    return [*lines, ""]
 
 
 def _facts(alert: Alert) -> list[Fact]:

@@ -8,10 +8,11 @@ incident is only ever written to create it; everything later is a comment.
 """
 
 import asyncio
-import itertools
+import contextlib
 import logging
+import weakref
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -19,16 +20,16 @@ from urllib.parse import quote
 import msgspec
 
 from detectors.delivery.destination import DeliveryError, Receipt
-from detectors.delivery.http import CONNECT_TIMEOUT, READ_TIMEOUT, RESPONSE_LIMIT, checked_url, origin, refusal
-from detectors.delivery.http import unreachable as no_answer
-from detectors.delivery.incident import (
-    MAX_COMMENTS,
-    build_comment,
-    build_incident,
-    comment_id,
-    holds,
-    incident_id,
+from detectors.delivery.http import (
+    CONNECT_TIMEOUT,
+    READ_TIMEOUT,
+    RESPONSE_LIMIT,
+    checked_url,
+    origin,
+    refusal,
+    unreachable,
 )
+from detectors.delivery.incident import MAX_COMMENTS, build_comment, build_incident, comment_id, holds, incident_id
 from detectors.delivery.text import clip, encode_json, visible
 from detectors.model import Alert
 
@@ -41,42 +42,56 @@ API_VERSION = "2025-09-01"
 _ROUNDS = 3
 _MAX_INCIDENTS = 50
 _ANSWER_LIMIT = 512_000
-"""Bytes read of an answer: an incident is at most some tens of kilobytes."""
-_NO_SUCH_ETAG = '"00000000-0000-0000-0000-000000000000"'
-_HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "azure-automation-detector"}
-_log = logging.getLogger(__name__)
+"""Bytes read of an answer. An incident is some tens of kilobytes at most."""
+_NO_INCIDENTS_ETAG = '"00000000-0000-0000-0000-000000000000"'
+_HEADERS = {
+    "Accept": "application/json",
+    # Without "identity" a small compressed answer could unpack into a large one.
+    "Accept-Encoding": "identity",
+    "Content-Type": "application/json",
+    "User-Agent": "azure-automation-detector",
+}
+_LOGGER = logging.getLogger(__name__)
 
 _NEXT_STEPS = {
     403: "Give the identity the role Microsoft Sentinel Responder on the workspace's resource group; it takes some "
     "minutes to apply, and the alert waits.",
-    404: "Check SENTINEL_WORKSPACE_RESOURCE_ID: there is no such workspace, or Microsoft Sentinel is not enabled on it. "
-    "The alert waits.",
+    404: "Check SENTINEL_WORKSPACE_RESOURCE_ID: there is no such workspace, or Microsoft Sentinel is not enabled on "
+    "it. The alert waits.",
 }
+
+Incident = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class _Answer:
-    """A complete answer of any status; ``headers`` have lower-case names."""
+    """An answer of any status; ``headers`` have lower-case names."""
 
     status: int
     headers: Mapping[str, str]
     content: bytes
 
 
-class _Moved(Exception):
-    """What was read is no longer so: read again. ``error`` is what to raise when that does not help."""
+@dataclass
+class _Sending:
+    """One alert on its way, and what the attempts so far have taught about the story's incidents."""
 
-    def __init__(self, error: DeliveryError) -> None:
-        super().__init__(str(error))
-        self.error = error
+    alert: Alert
+    possible_repeat: bool
+    unwritable: set[str] = field(default_factory=set)
+    create_with_etag: bool = True
+
+
+class _Moved(DeliveryError):
+    """What was read is no longer so: read again and decide anew."""
 
 
 class SentinelDestination:
     """Gives each story an incident, and each further alert of it a comment there.
 
-    *workspace_resource_id* is ``/subscriptions/.../resourceGroups/.../providers/Microsoft.OperationalInsights/
-    workspaces/NAME``; *scope* is that of the cloud's tokens, by default ``<base_url>/.default``. The caller owns and
-    closes *credential*. Raises ValueError when *base_url* is not an https URL.
+    *workspace_resource_id* is ``/subscriptions/.../providers/Microsoft.OperationalInsights/workspaces/NAME``, *scope*
+    that of the cloud's tokens, by default ``<base_url>/.default``. The caller owns and closes *credential*. Raises
+    ValueError when *base_url* is not an https URL.
     """
 
     def __init__(
@@ -94,7 +109,8 @@ class SentinelDestination:
     ) -> None:
         self._base_url = checked_url(base_url, f"the endpoint of {name}").rstrip("/")
         workspace = quote(workspace_resource_id.strip("/"), safe="/")
-        self._incidents = f"/{workspace}/providers/Microsoft.SecurityInsights/incidents"
+        # Whole: the client's send_request joins nothing.
+        self._incidents = f"{self._base_url}/{workspace}/providers/Microsoft.SecurityInsights/incidents"
         self._credential = credential
         self._clock = clock
         self._scope = scope or f"{self._base_url}/.default"
@@ -102,31 +118,215 @@ class SentinelDestination:
         self._connect_timeout = connect_timeout
         self._read_timeout = read_timeout
         self._client: AsyncARMPipelineClient[HttpRequest, AsyncHttpResponse] | None = None
-        self._locks: dict[str, asyncio.Lock] = {}
+        self._stories: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
         self.name = name
 
     async def send(self, alert: Alert, *, possible_repeat: bool) -> Receipt:
         """Create the story's incident, or comment on it. A repeat of the same alert changes nothing.
 
-        When the incident is closed (an analyst ended it, and what is new must be seen) or full, a further incident of
-        the story is opened. ``remote_id`` is the incident's id, with its number where Sentinel gave one. Raises
+        When the incident is closed (an analyst ended it, and what is new must be seen) or full, the story gets a
+        further one. ``remote_id`` is the incident's id, with its number where Sentinel gives one. Raises
         DeliveryError; a conflict is read again and decided anew, three times in all.
         """
-        refused: set[str] = set()
-        with_etag = True
-        async with self._only_one(incident_id(alert)):
-            for attempt in itertools.count(1):
-                try:
-                    return await self._place(alert, refused, search_all=possible_repeat, with_etag=with_etag)
-                except _Moved as moved:
-                    if attempt == _ROUNDS:
-                        raise moved.error from None
-                    # Whatever conflicts a second time does not do so because of a race.
-                    with_etag = False
-        raise AssertionError  # unreachable: the loop has no end of its own
+        sending = _Sending(alert, possible_repeat)
+        # Two first alerts of one story at once would both find no incident, and the second PUT replace the first.
+        story = self._stories.setdefault(incident_id(alert), asyncio.Lock())
+        async with story:
+            for _ in range(_ROUNDS - 1):
+                with contextlib.suppress(_Moved):
+                    return await self._place(sending)
+            return await self._place(sending)
+
+    async def _place(self, sending: _Sending) -> Receipt:
+        alert = sending.alert
+        target: str | None = None
+        earlier = ""
+        for number in range(1, _MAX_INCIDENTS + 1):
+            identifier = incident_id(alert, number)
+            incident = await self._read(identifier)
+            if incident is None:
+                if target is None:
+                    return await self._create(sending, identifier, earlier)
+                break
+            if holds(incident, alert):
+                return _receipt(identifier, incident)
+            obstacle = "takes no further comment" if identifier in sending.unwritable else _obstacle(incident)
+            # An earlier attempt may have put the comment there before the incident was closed or full.
+            may_be_there = sending.possible_repeat or obstacle
+            if may_be_there and await self._read(f"{identifier}/comments/{comment_id(alert)}") is not None:
+                return _receipt(identifier, incident)
+            if obstacle:
+                earlier = f"Goes on from incident {_number(incident) or identifier}, which {obstacle}."
+            elif target is None:
+                target, written = identifier, incident
+                if not sending.possible_repeat:
+                    break
+        if target is None:
+            raise DeliveryError(
+                f"{self.name}: all {_MAX_INCIDENTS} incidents of this story are closed or full. Look at them in "
+                "Microsoft Sentinel; the alert is complete in the other destinations.",
+                permanent=True,
+            )
+        return await self._comment(sending, target, written)
+
+    async def _create(self, sending: _Sending, identifier: str, earlier: str) -> Receipt:
+        body = build_incident(sending.alert, earlier=earlier)
+        if sending.create_with_etag:
+            # A PUT replaces what another process created since the read. An etag that no incident has lets it create
+            # only (so the published example), and conflict with what is there.
+            body["etag"] = _NO_INCIDENTS_ETAG
+        answer = await self._call("PUT", identifier, body)
+        if answer.status in {409, 412}:
+            # If it is not there on the next read either, it was the etag itself that was refused.
+            sending.create_with_etag = False
+            raise _moved(self._refusal(answer))
+        incident = self._success(answer)
+        if answer.status == 200:
+            _LOGGER.warning(
+                "%s: incident %s was created by somebody else at the same moment and has been replaced; "
+                "its first alert is complete in the table AutomationDetections_CL",
+                self.name,
+                identifier,
+            )
+        return _receipt(identifier, incident)
+
+    async def _comment(self, sending: _Sending, identifier: str, incident: Incident) -> Receipt:
+        answer = await self._call(
+            "PUT", f"{identifier}/comments/{comment_id(sending.alert)}", build_comment(sending.alert)
+        )
+        if answer.status == 400:
+            # The count of comments that was read may be older than the comments. A further incident takes the alert,
+            # whatever this one had against it.
+            sending.unwritable.add(identifier)
+        if answer.status in {400, 404, 409, 412}:
+            raise _moved(self._refusal(answer))
+        self._success(answer)
+        return _receipt(identifier, incident)
+
+    async def _read(self, path: str) -> Incident | None:
+        """The incident or comment, None when there is none.
+
+        That the whole workspace is missing is a 404 as well, in bodies that are not documented and not told apart
+        here: the PUT that follows is then a 404 too, and that one can mean nothing else.
+        """
+        try:
+            answer = await self._call("GET", path)
+            return None if answer.status == 404 else self._success(answer)
+        except DeliveryError as error:
+            # Whatever became of it, a read leaves nothing behind.
+            error.may_have_arrived = False
+            raise
+
+    def _success(self, answer: _Answer) -> Incident:
+        if answer.status not in {200, 201}:
+            raise self._refusal(answer)
+        try:
+            return msgspec.json.decode(answer.content, type=dict[str, Any])
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            raise DeliveryError(
+                f"{self.name}: {origin(self._base_url)} answered {answer.status} with something that is not the JSON "
+                "of Microsoft Sentinel. Check the endpoint and any proxy on the way; it is tried again.",
+                may_have_arrived=True,
+            ) from None
+
+    def _refusal(self, answer: _Answer) -> DeliveryError:
+        return refusal(
+            self.name,
+            origin(self._base_url),
+            answer.status,
+            headers=answer.headers,
+            text=answer.content[:RESPONSE_LIMIT].decode("utf-8", "replace"),
+            now=self._clock(),
+            next_step=_NEXT_STEPS.get(answer.status),
+        )
+
+    async def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> _Answer:
+        """One request, bounded in time and size. Raises DeliveryError when there is no answer."""
+        from azure.core.exceptions import AzureError, ClientAuthenticationError
+        from azure.core.rest import HttpRequest
+
+        request = HttpRequest(
+            method,
+            f"{self._incidents}/{path}",
+            params={"api-version": API_VERSION},
+            headers=_HEADERS,
+            content=None if body is None else encode_json(body),
+        )
+        response: AsyncHttpResponse | None = None
+        received = bytearray()
+        try:
+            async with asyncio.timeout(self._connect_timeout + self._read_timeout):
+                response = await self._open().send_request(request, stream=True)
+                async for chunk in response.iter_raw():
+                    received += chunk
+                    if len(received) >= _ANSWER_LIMIT:
+                        break
+        except ClientAuthenticationError as error:
+            # From the credential only: a 401 of the service itself is an answer.
+            raise DeliveryError(
+                f"{self.name}: no token for {origin(self._base_url)}: {clip(visible(str(error.message)), 300)}. "
+                "Check the managed identity of the app; it is tried again."
+            ) from error
+        except (AzureError, TimeoutError) as error:
+            # Once there is a status, it is the answer, however its body ends.
+            if response is None:
+                raise unreachable(self.name, origin(self._base_url), error) from error
+        finally:
+            if response is not None:
+                await response.close()
+        return _Answer(
+            response.status_code,
+            {name.lower(): value for name, value in response.headers.items()},
+            bytes(received[:_ANSWER_LIMIT]),
+        )
+
+    def _open(self) -> "AsyncARMPipelineClient[HttpRequest, AsyncHttpResponse]":
+        if self._client is None:
+            from azure.core.pipeline.policies import RequestIdPolicy
+            from azure.mgmt.core import AsyncARMPipelineClient
+            from azure.mgmt.core.policies import AsyncARMChallengeAuthenticationPolicy
+
+            # No retries (the outbox has them), no redirects (the token would go along), no registration of resource
+            # providers (this identity writes incidents and nothing else).
+            self._client = AsyncARMPipelineClient(
+                self._base_url,
+                policies=[
+                    RequestIdPolicy(),
+                    AsyncARMChallengeAuthenticationPolicy(self._credential, self._scope),
+                ],
+                connection_timeout=self._connect_timeout,
+                read_timeout=self._read_timeout,
+                connection_verify=self._connection_verify,
+            )
+        return self._client
 
     async def close(self) -> None:
-        """Release connections. Idempotent."""
+        """Release connections. Idempotent; a later :meth:`send` opens new ones."""
         client, self._client = self._client, None
         if client is not None:
             await client.close()
+
+
+def _moved(error: DeliveryError) -> _Moved:
+    # A conflict that outlasts the rounds may be gone in a minute, whatever its status says in general.
+    return _Moved(str(error), retry_after=error.retry_after)
+
+
+def _obstacle(incident: Incident) -> str:
+    """Why no comment belongs on *incident* any more, as the end of a sentence; empty when one does."""
+    properties = incident.get("properties") or {}
+    if properties.get("status") == "Closed":
+        return "is closed"
+    if ((properties.get("additionalData") or {}).get("commentsCount") or 0) >= MAX_COMMENTS:
+        return "has all the comments it can take"
+    return ""
+
+
+def _number(incident: Incident) -> int | None:
+    number = (incident.get("properties") or {}).get("incidentNumber")
+    return number if isinstance(number, int) else None
+
+
+def _receipt(identifier: str, incident: Incident) -> Receipt:
+    number = _number(incident)
+    return Receipt(remote_id=identifier if number is None else f"{identifier} (incident {number})")

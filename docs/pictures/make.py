@@ -10,8 +10,11 @@ It plays the bundled attack, takes its worst alert and writes beside itself:
 * ``terminal.svg``: the alert in the terminal
 * ``alert-page.png``: the top of the page that ``make demo`` writes
 * ``alert-card.png``: the Teams card, drawn by Microsoft's official Adaptive Cards renderer (``tests/node``)
+* ``card-single-``, ``card-follow-up-`` and ``card-digest-``, each as ``light.png`` and ``dark.png``: the top of a
+  card on a phone, 390 pixels wide. Single is the first severe alert of the attack, follow-up the last one of the same
+  story, and digest what Teams gets when all of them come with more than it takes
 
-``--all FOLDER`` also writes the page and the card at desktop and phone width, light and dark, to look at. The
+``--all FOLDER`` also writes the page and the cards at desktop and phone width, light and dark, to look at. The
 official renderer does not know ``CodeBlock``, which Teams does: the picture shows the card's own fallback for it.
 """
 
@@ -39,6 +42,8 @@ RENDERER = ROOT / "tests" / "node" / "node_modules" / "adaptivecards" / "dist" /
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 DARK, LIGHT = 0, 1
 """Values of Blink's setting preferredColorScheme."""
+PHONE = 390
+"""Pixels: what most phones are wide."""
 
 _COLOURS: Mapping[int, dict[str, str]] = {
     LIGHT: {
@@ -106,14 +111,15 @@ def card_page(card: Mapping[str, Any], scheme: int, width: int, renderer: str) -
     """A page of *width* pixels that draws *card* with the official *renderer*, a script.
 
     It puts its height into its title, for :meth:`Browser.height`.
-    Markdown is drawn as Teams draws it: bold, lists and links; inline code stays as written.
+    Markdown is drawn as Teams draws it: bold, lists and links; inline code stays as written. Words that are longer
+    than a line are broken, as the text views of phones do.
     """
     colours = _COLOURS[scheme]
     # The card holds hostile text: inside a script element only "<" could end it.
     data = json.dumps({"card": card, "config": host_config(scheme)}).replace("<", "\\u003c")
     return f"""<!DOCTYPE html><html><head><meta charset="utf-8"><style>
 *{{box-sizing:border-box}}
-body{{margin:0;padding:10px;width:{width}px;font-family:"Segoe UI",system-ui,sans-serif;
+body{{margin:0;padding:10px;width:{width}px;overflow-wrap:anywhere;font-family:"Segoe UI",system-ui,sans-serif;
  background:{colours["page"]};color:{colours["default"]}}}
 #card{{border-radius:6px;overflow:hidden;box-shadow:0 0 2px #0006;background:{colours["ground"]}}}
 .ac-pushButton{{font:inherit;font-size:14px;padding:5px 12px;border:1px solid #8886;border-radius:4px;
@@ -198,6 +204,43 @@ def worst_alert(alerts: "list[Alert]") -> "Alert":
     )
 
 
+def severe_of_story(alerts: "list[Alert]", worst: "Alert") -> "list[Alert]":
+    """The alerts of the story of *worst* that are as severe, oldest first."""
+    return sorted(
+        (alert for alert in alerts if (alert.story, alert.severity) == (worst.story, worst.severity)),
+        key=lambda alert: (alert.event_time, alert.id),
+    )
+
+
+def flood(alerts: "list[Alert]") -> "list[Alert]":
+    """The *alerts* among what else a busy night brings: another account's runbooks, and the detector's own trouble."""
+    from msgspec.structs import replace
+
+    from detectors.model import AlertKind, Severity
+
+    pattern = min(alerts, key=lambda alert: alert.event_time)
+    others = [
+        replace(
+            pattern,
+            id=f"{number:02d}{pattern.id[2:]}",
+            story="another",
+            severity=Severity.MEDIUM if number < 3 else Severity.LOW,
+            caller="release-pipeline",
+            account="aa-Reporting-Prod",
+            title=f"Automation runbook Export-Costs-{number} changed by release-pipeline",
+        )
+        for number in range(1, 7)
+    ]
+    health = replace(
+        pattern,
+        id=f"ff{pattern.id[2:]}",
+        kind=AlertKind.HEALTH,
+        story="",
+        title="A rule has failed three times in a row: Serverless script execution",
+    )
+    return [*alerts, *others, health]
+
+
 def terminal_picture(alert: "Alert") -> str:
     """*alert* in the terminal, as SVG without anything to fetch."""
     from rich.console import Console
@@ -247,7 +290,7 @@ def main() -> None:
     if not RENDERER.is_file():
         raise SystemExit(f"{RENDERER} is missing; run make tools first")
 
-    from detectors.delivery.teams import build_card
+    from detectors.delivery.teams import build_card, build_digest
     from sandbox.report.html import render
 
     alerts = asyncio.run(attack_alerts())
@@ -261,21 +304,29 @@ def main() -> None:
         )
         browser.picture(page, HERE / "alert-page.png", LIGHT, (900, 1200))
         renderer = RENDERER.read_text(encoding="utf-8")
-        message = build_card(worst)
-        card = message["attachments"][0]["content"]
 
-        def draw(scheme: int, width: int, target: Path, most: int = 10_000) -> None:
+        def draw(message: Mapping[str, Any], scheme: int, width: int, target: Path, most: int = 10_000) -> None:
             drawn = Path(folder) / "card.html"
+            card = message["attachments"][0]["content"]
             drawn.write_text(card_page(card, scheme, width, renderer), encoding="utf-8")
             browser.picture(drawn, target, scheme, (width, min(browser.height(drawn, width), most)))
 
-        draw(LIGHT, 480, HERE / "alert-card.png", most=1300)
+        schemes = ((LIGHT, "light"), (DARK, "dark"))
+        draw(build_card(worst), LIGHT, 480, HERE / "alert-card.png", most=1300)
+        story = severe_of_story(alerts, worst)
+        single, follow_up = build_card(story[0]), build_card(story[-1])
+        digest = build_digest(flood(alerts), possible_repeats=frozenset({worst.id}))
+        cards = (("single", single), ("follow-up", follow_up), ("digest", digest))
+        for name, message in cards:
+            for scheme, shade in schemes:
+                draw(message, scheme, PHONE, HERE / f"card-{name}-{shade}.png", most=1300)
         if arguments.all:
             arguments.all.mkdir(parents=True, exist_ok=True)
-            for scheme, name in ((LIGHT, "light"), (DARK, "dark")):
-                for width in (390, 1000):
-                    browser.picture(page, arguments.all / f"page-{width}-{name}.png", scheme, (width, 3000))
-                    draw(scheme, width, arguments.all / f"card-{width}-{name}.png")
+            for scheme, shade in schemes:
+                for width in (PHONE, 1000):
+                    browser.picture(page, arguments.all / f"page-{width}-{shade}.png", scheme, (width, 3000))
+                    for name, message in cards:
+                        draw(message, scheme, width, arguments.all / f"card-{name}-{width}-{shade}.png")
 
 
 if __name__ == "__main__":

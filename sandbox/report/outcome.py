@@ -3,7 +3,7 @@
 import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from detectors.model import Alert, AlertKind
 
@@ -86,6 +86,10 @@ class Entry(Protocol):
         """Whether the sender was told that it worked."""
 
     @property
+    def body(self) -> Any:
+        """What was sent, decoded; a list of rows at ``ingestion``."""
+
+    @property
     def failed_action(self) -> str | None:
         """Why it was lost although the sender was told that it worked."""
 
@@ -111,11 +115,16 @@ class Delivered:
 _RECEIVERS = (("teams", "Teams"), ("ingestion", "Log table"), ("webhook", "Signed webhook"))
 
 
+def _is_heartbeat(entry: Entry) -> bool:
+    """Whether it is the row with which every hunt says that it ran, and no alert."""
+    return isinstance(entry.body, list) and all(row.get("AlertKind") == "heartbeat" for row in entry.body)
+
+
 def delivered(entries: Sequence[Entry], alerts: int) -> tuple[Delivered, ...]:
     """What each receiver of the ledger saw of *alerts* alerts."""
     table = []
     for endpoint, name in _RECEIVERS:
-        seen = [entry for entry in entries if entry.endpoint == endpoint]
+        seen = [entry for entry in entries if entry.endpoint == endpoint and not _is_heartbeat(entry)]
         arrived = sum(entry.accepted and entry.failed_action is None for entry in seen)
         table.append(Delivered(name, alerts, arrived, len(seen) - arrived))
     return tuple(table)

@@ -13,14 +13,16 @@ MAY_IMPORT = {
     "settings": set[str](),
     "kql": {"kql_values"},
     "kql_values": set[str](),
-    "rule_yaml": set[str](),
-    "rule_format": {"model", "rule", "rule_yaml"},
-    "rulebook": {"model", "rule", "rule_format", "rule_yaml", "kql", "kql_values"},
-    "rule_tests": {"model", "rule", "rulebook", "rule_yaml", "sources", "triage", "kql", "kql_values"},
+    "strict_yaml": set[str](),
+    "rule_format": {"model", "rule", "strict_yaml"},
+    "rulebook": {"model", "rule", "rule_format", "strict_yaml", "kql", "kql_values"},
+    "rule_tests": {"model", "rule", "rulebook", "strict_yaml", "sources", "triage", "kql", "kql_values"},
     "state": {"model"},
     "sources": {"model", "rule", "state", "kql", "kql_values"},
     "triage": {"model", "rule", "state"},
-    "delivery": {"model", "state"},
+    "delivery": {"model", "state", "strict_yaml"},
+    "condition": {"model", "rule", "sources", "state", "delivery"},
+    "heartbeat": {"model", "rule", "sources", "state", "delivery", "condition"},
 }
 """Package or module of ``detectors`` to what it may import there beside itself. What is not listed is wiring."""
 

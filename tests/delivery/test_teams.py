@@ -70,6 +70,15 @@ def test_the_story_goes_on_with_reasons_evidence_steps_and_the_alerts_own_data()
     ]
 
 
+@pytest.mark.parametrize("caller", ["", "mallory@contoso.example"])
+def test_the_header_leaves_the_caller_to_the_line_below_it(caller: str) -> None:
+    title = "Watcher task nightly started by mallory@contoso.example"
+    assert (
+        lines(build_alert(title=title, caller=caller))[0] == f"HIGH  {title.partition(' by ')[0] if caller else title}"
+    )
+    assert lines(build_alert(title=f" by {caller}", caller=caller))[0] == f"HIGH  by {caller}".rstrip()
+
+
 @pytest.mark.parametrize(
     ("severity", "style"),
     [("High", "attention"), ("Medium", "warning"), ("Low", "accent"), ("Informational", "default")],

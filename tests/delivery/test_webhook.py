@@ -9,9 +9,10 @@ from hypothesis import given
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from detectors.delivery.destination import DeliveryError
+from detectors.delivery.formats.native import MAX_BYTES, build_payload
 from detectors.delivery.http import Poster
 from detectors.delivery.text import encode_json
-from detectors.delivery.webhook import MAX_BYTES, WebhookDestination, build_payload, sign
+from detectors.delivery.webhook import WebhookDestination, sign
 from detectors.model import Fact, FocusLine
 from tests.delivery.hostile import FLOOD, Hostile, hostile_alerts
 from tests.delivery.receiver import Answer, Receiver

@@ -36,7 +36,7 @@ def received(sandbox: Sandbox, endpoint: str) -> Counter[str]:
         if not entry.accepted:
             continue
         if endpoint == "ingestion":
-            ids.update(row["AlertId"][:12] for row in entry.body)
+            ids.update(row["AlertId"][:12] for row in entry.body if row["AlertKind"] != "heartbeat")
         elif endpoint == "webhook":
             ids[entry.body["data"]["id"][:12]] += 1
         else:
@@ -72,6 +72,19 @@ async def test_a_scenario_gives_the_alerts_that_its_file_says_at_every_destinati
             for endpoint in RECEIVERS:
                 assert received(sandbox, endpoint) == once(report.new_alerts), endpoint
             assert not [entry for entry in sandbox.ledger.entries if entry.failed_action]
+
+
+async def test_every_hunt_writes_a_heartbeat(start: Start, tmp_path: Path, clock: Clock) -> None:
+    with Sandbox.start(tmp_path, "quiet-day", clock) as sandbox:
+        async with start(sandbox) as detector:
+            await detector.hunt()
+            clock.advance(minutes=5)
+            await detector.hunt()
+            rows = [row for entry in sandbox.ledger.at("ingestion") for row in entry.body]
+            assert [row["AlertKind"] for row in rows] == ["heartbeat", "heartbeat"]
+            assert rows[0]["AlertId"] != rows[1]["AlertId"]
+            assert rows[1]["Row"]["rules_failed"] == 0
+            assert rows[1]["Row"]["lag_seconds"] < 60
 
 
 async def test_every_alert_of_the_attack_shows_the_script_and_the_watcher(

@@ -12,8 +12,8 @@ import yaml
 
 from detectors import rulebook
 from detectors.kql import Engine
-from detectors.rule_yaml import MAX_BYTES
 from detectors.rulebook import RuleError, load, load_rule
+from detectors.strict_yaml import MAX_BYTES
 from detectors.triage.enrichment import ENRICHMENTS
 
 GUID = "0b6f2f6e-54a4-4a8e-9d8b-1f0f6a3d5c11"

@@ -17,8 +17,8 @@ _SEVERITIES = {
     Severity.LOW: "Sev2",
     Severity.INFORMATIONAL: "Sev3",
 }
-# Twice, because quotes and backslashes double in JSON: rule, description, target and item, beside the fixed texts.
-_ENVELOPE = 2 * (200 + 1_000 + 300 + 100) + 1_000
+# Twice, because quotes and backslashes double in JSON: rule, description, target, item, story; then the fixed texts.
+_ENVELOPE = 2 * (200 + 1_000 + 300 + 100 + 100) + 1_000
 
 
 def build_alert(alert: Alert) -> dict[str, Any]:
@@ -47,7 +47,7 @@ def build_alert(alert: Alert) -> dict[str, Any]:
                 "alertContextVersion": "1.0",
             },
             "alertContext": trimmed_data(alert, MAX_BYTES - _ENVELOPE),
-            "customProperties": {"story": alert.story} if alert.story else {},
+            "customProperties": {"story": _short(alert.story, 100)} if alert.story else {},
         },
     }
 

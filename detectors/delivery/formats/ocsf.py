@@ -19,9 +19,12 @@ _RULE = 1
 _UNKNOWN = 0
 _OTHER = 99
 _SEVERITIES = {Severity.INFORMATIONAL: 1, Severity.LOW: 2, Severity.MEDIUM: 3, Severity.HIGH: 4}
-# Room for the alert's data, tried in turn: what the schema repeats (title, resource) is not counted in it.
-_ROOMS = (17_000, 14_000, 10_000, 7_000, 4_000)
-_NAME = 500
+_ROOM, _LEAST_ROOM = 17_000, 4_000
+"""Bytes for the alert's data; what the schema repeats (title, resource) is not counted in it."""
+_NAME = 200
+_ID = 500
+_LABEL = 60
+_MOST = 10
 _MAPPED = frozenset({
     "id", "rule_name", "rule_version", "severity", "title", "description", "tactics", "techniques", "evidence",
     "response", "references", "row",
@@ -36,12 +39,13 @@ def build_finding(alert: Alert) -> dict[str, Any]:
     call and the matched row are the first of ``evidences``, what triage collected the others. ``unmapped.trimmed``
     lists what did not fit.
     """
-    finding: dict[str, Any] = {}
-    for room in _ROOMS:
+    room = _ROOM
+    while True:
         finding = _finding(alert, trimmed_data(alert, room))
-        if len(encode_json(finding)) < MAX_BYTES:
-            break
-    return finding
+        excess = len(encode_json(finding)) - MAX_BYTES
+        if excess < 0 or room == _LEAST_ROOM:
+            return finding
+        room = max(_LEAST_ROOM, room - excess - 500)
 
 
 def _finding(alert: Alert, data: dict[str, Any]) -> dict[str, Any]:
@@ -66,7 +70,7 @@ def _finding(alert: Alert, data: dict[str, Any]) -> dict[str, Any]:
             "version": VERSION,
             "uid": alert.id,
             "product": {"name": "Azure Automation detector", "vendor_name": "azure-automation-detector"},
-            **({"correlation_uid": alert.story} if alert.story else {}),
+            **({"correlation_uid": _name(alert.story)} if alert.story else {}),
             **({"profiles": ["cloud"]} if alert.subscription_id else {}),
         },
         "finding_info": _finding_info(alert, data),
@@ -82,7 +86,7 @@ def _finding_info(alert: Alert, data: dict[str, Any]) -> dict[str, Any]:
         "uid": alert.id,
         "title": _name(alert.title),
         "desc": data["description"],
-        "types": [alert.kind.value, *(_name(tag) for tag in alert.tags[:20])],
+        "types": [alert.kind.value, *(_name(tag, _LABEL) for tag in alert.tags[:_MOST])],
         "created_time": _milliseconds(alert.created_at),
         "first_seen_time": _milliseconds(alert.event_time),
         "data_sources": [alert.source.value],
@@ -100,14 +104,14 @@ def _finding_info(alert: Alert, data: dict[str, Any]) -> dict[str, Any]:
 def _attacks(alert: Alert) -> list[dict[str, Any]]:
     """One entry for each technique and each tactic: which belongs to which, the rule does not say."""
     attacks: list[dict[str, Any]] = []
-    for technique in alert.techniques[:20]:
-        parent, _, part = technique.partition(".")
-        # The id stands for the name, which the schema's published models require.
-        attack = {"technique": {"uid": _name(parent), "name": _name(parent)}}
+    for technique in alert.techniques[:_MOST]:
+        parent, _, part = _name(technique, _LABEL).partition(".")
+        # The id stands for the name, which some implementations of the schema require.
+        attack = {"technique": {"uid": parent, "name": parent}}
         if part:
-            attack["sub_technique"] = {"uid": _name(technique), "name": _name(technique)}
+            attack["sub_technique"] = {"uid": f"{parent}.{part}", "name": f"{parent}.{part}"}
         attacks.append(attack)
-    return attacks + [{"tactic": {"name": _name(tactic)}} for tactic in alert.tactics[:20]]
+    return attacks + [{"tactic": {"name": _name(tactic, _LABEL)}} for tactic in alert.tactics[:_MOST]]
 
 
 def _evidences(alert: Alert, data: dict[str, Any]) -> list[dict[str, Any]]:
@@ -147,7 +151,7 @@ def _resource(alert: Alert) -> dict[str, Any]:
     lowered = [part.lower() for part in parts]
     tail = parts[len(parts) - lowered[::-1].index("providers") :] if "providers" in lowered else []
     return {
-        "uid": _name(alert.resource_id),
+        "uid": _name(alert.resource_id, _ID),
         "name": _name(parts[-1] if parts else alert.resource_id),
         # Namespace, type, name, type, name, ...
         **({"type": _name("/".join([tail[0], *tail[1::2]]))} if len(tail) > 1 else {}),
@@ -173,5 +177,5 @@ def _milliseconds(moment: datetime) -> int:
     return int(moment.timestamp() * 1000)
 
 
-def _name(text: str) -> str:
-    return clip(visible(text[:_NAME]), _NAME)
+def _name(text: str, limit: int = _NAME) -> str:
+    return clip(visible(text[:limit]), limit)

@@ -25,6 +25,11 @@ class YamlProblem(Exception):
 
 def read(path: Path) -> Any:
     """The document in *path*. Raises :class:`YamlProblem`."""
+    return parse(read_text(path))
+
+
+def read_text(path: Path) -> str:
+    """The text in *path*, UTF-8 and bounded. Raises :class:`YamlProblem`."""
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
@@ -33,10 +38,9 @@ def read(path: Path) -> Any:
     if len(data) > MAX_BYTES:
         raise YamlProblem(f"is larger than {MAX_BYTES // 1024} KiB; split it")
     try:
-        text = data.decode("utf-8-sig")
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise YamlProblem(f"byte {error.start} is not UTF-8; save the file as UTF-8") from error
-    return parse(text)
 
 
 def parse(text: str) -> Any:
