@@ -188,7 +188,7 @@ class Outbox:
                 steps[name] = _claim(now) if until is None else _defer(now, until)
         before = dict(stored.record.deliveries)
         stored, changed = await self._apply(stored, steps)
-        claimed = [name for name in changed if stored.record.deliveries[name].claimed_until]
+        claimed = [name for name in steps if name in changed and stored.record.deliveries[name].claimed_until]
         # Destinations are sent to side by side and each outcome is recorded as it comes, so a slow one holds up
         # neither the others nor the knowledge that they have the alert.
         recording = asyncio.Lock()
