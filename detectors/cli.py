@@ -1,7 +1,7 @@
 """The command line: ``python -m detectors COMMAND``. Reads arguments, runs one command, prints what it returned.
 
-Each command is a function of :mod:`detectors.commands` that takes a :class:`detectors.app.Detector` and returns plain
-data; what a person reads is made from that data in :mod:`detectors.commands.printing`.
+Each command is a function of :mod:`detectors.commands` that takes a :class:`detectors.app.Detector`, or files alone,
+and returns plain data; what a person reads is made from that data in :mod:`detectors.commands.printing`.
 """
 
 import argparse
@@ -11,6 +11,7 @@ import dataclasses
 import json
 import logging
 import sys
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -48,15 +49,16 @@ class Outcome:
 
 def build_parser() -> argparse.ArgumentParser:
     """The arguments; each command has its own ``--help``."""
-    common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--json", action="store_true", help="print the result as JSON, for machines")
+    plain = argparse.ArgumentParser(add_help=False)
+    plain.add_argument("--json", action="store_true", help="print the result as JSON, for machines")
+    plain.add_argument("--verbose", action="store_true", help="say on the error stream what is being done")
+    common = argparse.ArgumentParser(add_help=False, parents=[plain])
     common.add_argument(
         "--settings",
         type=Path,
         metavar="FILE",
         help="settings file of the Functions tools (local.settings.json); its values go before the environment's",
     )
-    common.add_argument("--verbose", action="store_true", help="say on the error stream what is being done")
     parser = argparse.ArgumentParser(
         prog="python -m detectors",
         description="Finds abuse of Azure Automation. Settings come from the environment.",
@@ -89,7 +91,29 @@ def build_parser() -> argparse.ArgumentParser:
     send.add_argument("id", nargs="*", metavar="ID", help="ids of alerts, or their first 6 characters or more")
     send.add_argument("--destination", metavar="NAME", help="only at this destination; without ids, all of its dead")
     send.add_argument("--all", action="store_true", help="every dead delivery")
+    _add_rules(commands.add_parser("rules", help="List, read, check, test and begin rules. Needs no settings."), plain)
     return parser
+
+
+def _add_rules(rules: argparse.ArgumentParser, plain: argparse.ArgumentParser) -> None:
+    actions = rules.add_subparsers(dest="action", required=True, metavar="ACTION")
+
+    def add(name: str, description: str, *, path: bool) -> argparse.ArgumentParser:
+        added = actions.add_parser(name, help=description, description=description, parents=[plain])
+        if path:
+            added.add_argument("--path", type=Path, metavar="FOLDER", help="the rules of this folder, not the built-in")
+        return added
+
+    add("list", "List the rules, most severe first.", path=True)
+    shown = add("show", "Show one rule whole: query, operations, evidence, tests, what to do.", path=True)
+    shown.add_argument("id", metavar="ID", help="id of the rule, or the name of its file without .yaml")
+    lint = add("lint", "Say every problem of rule files, one line each.", path=False)
+    lint.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="rule files, or folders of them")
+    test = add("test", "Run the cases beside the rules, on this machine.", path=True)
+    test.add_argument("ids", nargs="*", metavar="ID", help="ids or file names of rules; without them, all")
+    new = add("new", "Write a rule to start from, and its cases.", path=False)
+    new.add_argument("name", metavar="NAME", help="name of the file without .yaml, such as webhook-created")
+    new.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER", help="folder to write to")
 
 
 def main(
@@ -124,6 +148,8 @@ def main(
 
 
 def _run(options: argparse.Namespace, environment: Mapping[str, str], clock: Callable[[], datetime]) -> Outcome:
+    if options.command == "rules":
+        return _rules(options)
     if options.settings:
         environment = {**environment, **read_settings_file(options.settings)}
     if options.command == "settings":
@@ -132,6 +158,28 @@ def _run(options: argparse.Namespace, environment: Mapping[str, str], clock: Cal
         report = report_settings(environment)
         return Outcome(report, settings_text(report), UNHEALTHY if report.problems else OK)
     return asyncio.run(_with_detector(options, load_settings(environment), environment, clock))
+
+
+def _rules(options: argparse.Namespace) -> Outcome:
+    from detectors.commands import rules, rules_check, rules_new, rules_text
+
+    match options.action:
+        case "list":
+            listed = rules.list_rules(options.path)
+            return Outcome(listed, rules_text.list_text(listed), UNHEALTHY if listed.problems else OK)
+        case "show":
+            details = rules.show_rule(options.id, options.path)
+            return Outcome(details, rules_text.details_text(details), OK)
+        case "lint":
+            linted = rules_check.lint_rules(options.paths)
+            return Outcome(linted, rules_text.lint_text(linted), UNHEALTHY if linted.problems else OK)
+        case "test":
+            tested = rules_check.run_cases(options.ids, options.path)
+            failed = UNHEALTHY if tested.failures else OK
+            return Outcome(tested, rules_text.cases_text(tested), CANNOT_TELL if tested.problems else failed)
+        case _:
+            created = rules_new.new_rule(options.name, options.output, rule_id=uuid.uuid4())
+            return Outcome(created, rules_text.new_text(created), OK)
 
 
 async def _with_detector(

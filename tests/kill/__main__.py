@@ -20,7 +20,7 @@ _EVERY = 20
 
 
 def _say(text: str) -> None:
-    print(text, flush=True)  # noqa: T201 - the output of this program
+    print(text, flush=True)
 
 
 def _shares(store: str, kills: int) -> list[tuple[StoreName, int]]:
