@@ -46,17 +46,8 @@ def every_point(scenario: Scenario, faults: Iterable[Fault], *, step: int = 1, s
 def busy_points(scenario: Scenario, seed: int) -> int:
     """How many points the busy time of a run without faults has."""
     chaos = Chaos(seed=seed)
-    world = World(dataclasses.replace(scenario), chaos)
-
-    async def busy() -> int:
-        minute = 0
-        while world.clock() < scenario.start + scenario.busy:
-            await world._tick(minute)
-            minute += 1
-            world.clock.advance(minutes=1)
-        return chaos.points
-
-    return asyncio.run(busy())
+    asyncio.run(World(scenario, chaos).run_busy())
+    return chaos.points
 
 
 def random_runs(scenario: Scenario, seeds: Iterable[int], hunt_class: type[Hunt] = Hunt) -> Iterator[Run]:

@@ -170,8 +170,6 @@ class FaultyTeams(FaultyDestination):
 class Process:
     """One instance of the app, from its start to its crash."""
 
-    hunt_class: type[Hunt] = Hunt
-
     def __init__(self, world: "World", skew: timedelta) -> None:
         self.life = Life(world.chaos)
         self._world = world
@@ -284,13 +282,18 @@ class World:
         if missing := self.expected(read) - set(self.place.records):
             self.violations.append(f"the watermark {watermark.end:%H:%M} passed {len(missing)} matches not stored")
 
-    async def run(self) -> None:
-        """Through the busy time minute by minute, then on without faults until everything must be done."""
+    async def run_busy(self) -> int:
+        """Through the busy time minute by minute; how many minutes that were."""
         minute = 0
         while self.clock() < self.scenario.start + self.scenario.busy:
             await self._tick(minute)
             minute += 1
             self.clock.advance(minutes=1)
+        return minute
+
+    async def run(self) -> None:
+        """Through the busy time, then on without faults until everything must be done."""
+        minute = await self.run_busy()
         self.chaos.active = False
         for _ in range(36):
             await self._tick(minute - minute % 5)
