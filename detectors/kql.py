@@ -10,34 +10,35 @@ indexes its triggers without paying for them.
 import dataclasses
 import itertools
 import re
+import threading
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Self
 
+from detectors.kql_text import (
+    INGESTION_COLUMN,
+    KqlError,
+    Token,
+    behind_let,
+    first_line,
+    line_at,
+    refuse,
+    replace_column_ifexists,
+    replace_ingestion_time,
+    tokens_of,
+    where_is,
+)
 from detectors.kql_values import DUCKDB_TYPES, from_duckdb, kusto_type, quote_identifier, selected_column, to_duckdb
+
+__all__ = ["TABLES", "Engine", "KqlError", "QueryResult", "TableSchema", "Translation", "load_tables"]
 
 TABLES: Final = Path(__file__).parent / "tables"
 
 # Rows live in this DuckDB schema with the hidden column; `main` shows them without it. A query that calls
 # ingestion_time() is translated against this schema, every other query never sees the column.
 _INGESTED: Final = "ingested"
-_INGESTION_COLUMN: Final = "_IngestionTime"
-_NOT_WITH_INGESTION_TIME: Final = frozenset({"join", "lookup", "union", "distinct", "getschema"})
-
-_TOKEN: Final = re.compile(
-    r"""(?P<comment>//[^\n]*)
-      | (?P<string>```.*?``` | ~~~.*?~~~ | [hH]?@"(?:[^"]|"")*" | [hH]?@'(?:[^']|'')*'
-                   | [hH]?"(?:\\.|[^"\\\n])*" | [hH]?'(?:\\.|[^'\\\n])*')
-      | (?P<name>[A-Za-z_][A-Za-z0-9_]*)
-      | (?P<number>[0-9][A-Za-z0-9_.]*)
-      | (?P<symbol>[=!<>]=|=~|!~|\S)""",
-    re.VERBOSE | re.DOTALL,
-)
-
-
-class KqlError(Exception):
-    """A query that cannot run here, or rows that do not fit their table. The message says what, where and why."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,14 +79,49 @@ class QueryResult:
         return [dict(zip(names, row, strict=True)) for row in self.rows]
 
 
+class _Translations:
+    """Translations of this process, the least recently used ones dropped: each costs 50 to 100 ms and is pure data.
+
+    The key holds the tables, because the same text means something else, or nothing, over other ones. A refusal is
+    not kept: it may be one of the moment, such as a stack that was nearly used up.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[tuple[_Shape, str], Translation] = OrderedDict()
+
+    def get(self, shape: "_Shape", query: str) -> Translation | None:
+        with self._lock:
+            translation = self._kept.get((shape, query))
+            if translation is not None:
+                self._kept.move_to_end((shape, query))
+            return translation
+
+    def put(self, shape: "_Shape", query: str, translation: Translation) -> None:
+        with self._lock:
+            self._kept[shape, query] = translation
+            while len(self._kept) > self._limit:
+                self._kept.popitem(last=False)
+
+
+_Shape = tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
+"""What of the tables a translation depends on: their names and columns."""
+
+# 500 queries of the longest size that Sentinel takes are some 20 MB.
+_TRANSLATIONS: Final = _Translations(limit=500)
+
+
 def load_tables(directory: Path = TABLES) -> dict[str, TableSchema]:
     """The table schemas of *directory*, by table name. Raises :class:`KqlError` naming the file that is wrong."""
     import yaml
 
+    # The one in C takes 4 ms for our tables, the other 35, and every start of the app pays for it.
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     tables: dict[str, TableSchema] = {}
     for path in sorted(directory.glob("*.yaml")):
         try:
-            document = yaml.safe_load(path.read_text(encoding="utf-8"))
+            document = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)  # noqa: S506 - a safe loader
             columns = tuple((str(column["name"]), str(column["type"])) for column in document["columns"])
             schema = TableSchema(str(document["name"]), str(document["description"]), columns)
         except (yaml.YAMLError, KeyError, TypeError) as error:
@@ -117,7 +153,7 @@ class Engine:
 
         self._tables = dict(load_tables() if tables is None else tables)
         self._clock = clock
-        self._translations: dict[str, Translation] = {}
+        self._shape: _Shape = tuple(sorted((table.name, table.columns) for table in self._tables.values()))
         self._failure = duckdb.Error
         self._connection: duckdb.DuckDBPyConnection = duckdb.connect(
             ":memory:", config={"enable_external_access": "false", "threads": "1", "memory_limit": "512MB"}
@@ -128,9 +164,9 @@ class Engine:
         for table in self._tables.values():
             columns = ", ".join(f"{quote_identifier(name)} {DUCKDB_TYPES[kind]}" for name, kind in table.columns)
             name = quote_identifier(table.name)
-            self._connection.execute(f"CREATE TABLE {_INGESTED}.{name} ({columns}, {_INGESTION_COLUMN} TIMESTAMP)")
+            self._connection.execute(f"CREATE TABLE {_INGESTED}.{name} ({columns}, {INGESTION_COLUMN} TIMESTAMP)")
             self._connection.execute(
-                f"CREATE VIEW {name} AS SELECT * EXCLUDE ({_INGESTION_COLUMN}) FROM {_INGESTED}.{name}"  # noqa: S608 - names of our own schema files, quoted
+                f"CREATE VIEW {name} AS SELECT * EXCLUDE ({INGESTION_COLUMN}) FROM {_INGESTED}.{name}"  # noqa: S608 - names of our own schema files, quoted
             )
 
     def close(self) -> None:
@@ -173,16 +209,20 @@ class Engine:
         definition = f"CREATE OR REPLACE TABLE {_INGESTED}.{quote_identifier(table)} AS SELECT "
         try:
             self._connection.execute(
-                f"{definition} {cells}, CAST(? AS TIMESTAMP) AS {_INGESTION_COLUMN}", [*columns, ingested]
+                f"{definition} {cells}, CAST(? AS TIMESTAMP) AS {INGESTION_COLUMN}", [*columns, ingested]
             )
         except self._failure as error:
-            raise KqlError(f"{table}: DuckDB did not take the rows: {_first_line(error)}") from error
+            raise KqlError(f"{table}: DuckDB did not take the rows: {first_line(error)}") from error
 
     def translate(self, query: str) -> Translation:
-        """Translate *query*, once per text. Raises :class:`KqlError` for anything that cannot run here."""
-        translation = self._translations.get(query)
+        """Translate *query*, once per text and tables in this process.
+
+        Raises :class:`KqlError` for anything that cannot run here.
+        """
+        translation = _TRANSLATIONS.get(self._shape, query)
         if translation is None:
-            translation = self._translations[query] = self._translate(query)
+            translation = self._translate(query)
+            _TRANSLATIONS.put(self._shape, query, translation)
         return translation
 
     def run(self, query: str, *, now: datetime | None = None) -> QueryResult:
@@ -195,7 +235,7 @@ class Engine:
         try:
             fetched = self._connection.execute(translation.sql, parameters or None).fetchall()
         except self._failure as error:
-            raise KqlError(f"the query failed: {_first_line(error)}") from error
+            raise KqlError(f"the query failed: {first_line(error)}") from error
         kinds = [kind for _, kind in translation.columns]
         rows = [tuple(from_duckdb(kind, value) for kind, value in zip(kinds, row, strict=True)) for row in fetched]
         return QueryResult(translation.columns, rows)
@@ -209,13 +249,14 @@ class Engine:
             raise KqlError("the query holds characters that UTF-8 cannot encode")
         if is_control_command(query):
             raise KqlError(f"control command {query.split(maxsplit=1)[0]!r} in line 1: a rule is a query")
-        tokens = [match for match in _TOKEN.finditer(query) if match.lastgroup != "comment"]
+        known = replace_column_ifexists(query, self._columns_of)
+        tokens = tokens_of(known)
         for match, after in itertools.pairwise(tokens):
             if match.group() == "database" and after.group() == "(":
-                raise KqlError(f"database(){_line_of('database', query, tokens)}: a rule reads its own workspace only")
-        text, ingestion = _replace_ingestion_time(query, tokens)
+                raise KqlError(f"database(){where_is('database', tokens)}: a rule reads its own workspace only")
+        text, ingestion = replace_ingestion_time(known, tokens)
         prefix = f"{_INGESTED}." if ingestion else ""
-        hidden = [_INGESTION_COLUMN] if ingestion else []
+        hidden = [INGESTION_COLUMN] if ingestion else []
         schema = {prefix + t.name: [name for name, _ in t.columns] + hidden for t in self._tables.values()}
         pinned = datetime(2000, 1, 1, tzinfo=UTC)
         try:
@@ -223,7 +264,7 @@ class Engine:
                 text, schema, allow_write=False, query_now=pinned, database=_INGESTED if ingestion else None
             )
         except duckdb_kql.KqlError as error:
-            raise KqlError(_refusal(error, query, tokens)) from error
+            refuse(error, known, tokens, lambda name: self._unknown_table(name, tokens))
         except Exception as error:  # whatever else the translator itself fails with is a refusal too
             raise KqlError(f"the local engine cannot read the query: {type(error).__name__}") from error
         if translated.unbound:
@@ -238,10 +279,10 @@ class Engine:
             ).description
             tables = frozenset(self._connection.get_table_names(translated.replace(f"${CLOCK_SLOT}", "NULL")))
         except self._failure as error:
-            raise KqlError(self._binder_message(error, query, tokens)) from error
+            raise KqlError(self._binder_message(error, tokens)) from error
         # DuckDB has tables of its own.
         for table in sorted(tables - self._tables.keys()):
-            raise KqlError(self._unknown_table(table, query, tokens))
+            raise KqlError(self._unknown_table(table, tokens))
         self._refuse_other_case(tables, tokens)
         shown = [(str(name), str(kind)) for name, kind, *_ in described if name not in hidden]
         selected = ", ".join(selected_column(*column) for column in shown)
@@ -250,23 +291,28 @@ class Engine:
         columns = tuple((name, kusto_type(kind)) for name, kind in shown)
         return Translation(query, sql, columns, tables, parameters, clock)
 
-    def _binder_message(self, error: Exception, query: str, tokens: Sequence[re.Match[str]]) -> str:
-        message = _first_line(error)
+    def _columns_of(self, table: str) -> frozenset[str]:
+        schema = self._tables.get(table)
+        return frozenset(name for name, _ in schema.columns) if schema else frozenset()
+
+    def _binder_message(self, error: Exception, tokens: Sequence[Token]) -> str:
+        message = first_line(error)
         column = re.search(r'[Cc]olumn "?([A-Za-z0-9_]+)"? not found', message)
         if column is not None:
-            if column[1] == _INGESTION_COLUMN and _INGESTION_COLUMN not in query:
+            if column[1] == INGESTION_COLUMN and not where_is(INGESTION_COLUMN, tokens):
                 return "ingestion_time() is called where the table's rows are gone; call it before summarize or project"
-            return f"column {column[1]!r}{_line_of(column[1], query, tokens)} does not exist at that step"
+            return f"column {column[1]!r}{where_is(column[1], tokens)} does not exist at that step"
         table = re.search(r"Table with name (\S+) does not exist", message)
         if table is not None:
-            return self._unknown_table(table[1], query, tokens)
+            return self._unknown_table(table[1], tokens)
         return f"DuckDB does not accept the query: {message}"
 
-    def _unknown_table(self, name: str, query: str, tokens: Sequence[re.Match[str]]) -> str:
+    def _unknown_table(self, name: str, tokens: Sequence[Token]) -> str:
+        name = behind_let(name, tokens, self._tables.keys())
         known = ", ".join(sorted(self._tables))
-        return f"table {name!r}{_line_of(name, query, tokens)} is not known; it is one of {known}"
+        return f"table {name!r}{where_is(name, tokens)} is not known; it is one of {known}"
 
-    def _refuse_other_case(self, tables: Iterable[str], tokens: Sequence[re.Match[str]]) -> None:
+    def _refuse_other_case(self, tables: Iterable[str], tokens: Sequence[Token]) -> None:
         """DuckDB folds the case of names and Kusto does not: such a query would run here and fail there."""
         exact = {name for table in tables for name, _ in self._tables[table].columns} | self._tables.keys()
         folded = {name.casefold(): name for name in exact}
@@ -283,58 +329,8 @@ class Engine:
                 and before not in (".", "|")
                 and after not in ("(", "=")
             ):
-                line = match.string.count("\n", 0, match.start()) + 1
+                line = line_at(match.string, match.start())
                 raise KqlError(
                     f"name {name!r} in line {line}: KQL is case-sensitive, write {folded[name.casefold()]!r}"
                 )
             before = name
-
-
-def _replace_ingestion_time(query: str, tokens: Sequence[re.Match[str]]) -> tuple[str, bool]:
-    """Put the hidden column in the place of every ``ingestion_time()``, keeping all line numbers."""
-    pieces: list[str] = []
-    position = 0
-    for match, opening, closing in zip(tokens, tokens[1:], tokens[2:], strict=False):
-        if (match.group(), opening.group(), closing.group()) == ("ingestion_time", "(", ")"):
-            pieces += [query[position : match.start()], f"coalesce({_INGESTION_COLUMN}, now())"]
-            position = closing.end()
-    if not pieces:
-        return query, False
-    for match in tokens:
-        if match.lastgroup == "name" and match.group() in _NOT_WITH_INGESTION_TIME:
-            line = query.count("\n", 0, match.start()) + 1
-            raise KqlError(f"{match.group()!r} in line {line}: not supported in a query that calls ingestion_time()")
-    return "".join([*pieces, query[position:]]), True
-
-
-def _refusal(error: Exception, query: str, tokens: Sequence[re.Match[str]]) -> str:
-    """One line for a refusal of the translator, in the words of KQL rather than of its parser."""
-    diagnostics = getattr(error, "diagnostics", None)
-    if diagnostics:
-        # ANTLR lists every token it would have taken, which is most of the language.
-        message = re.sub(r"expecting \{.{60,}", "expecting something else", _first_line(diagnostics[0].message))
-        return f"syntax error in line {diagnostics[0].span.line}: {message}"
-    construct = str(getattr(error, "construct", getattr(error, "name", "")))
-    if not construct:
-        return _first_line(error)
-    kind, _, name = construct.rpartition(":")
-    word = re.sub(r"(?<=[a-z])(?=[A-Z])", "-", re.sub(r"(Operator|Expression|Statement)$", "", name)).lower()
-    span = getattr(error, "span", None)
-    where = f" in line {span.line}" if span is not None else _line_of(name, query, tokens)
-    if kind == "function":
-        return f"function {name}(){where} is not supported by the local engine"
-    hint = getattr(error, "hint", None)
-    if span is None and hint:
-        return f"{name!r}{where}: {_first_line(hint)}"
-    return f"{word!r}{where} is not supported by the local engine"
-
-
-def _line_of(name: str, query: str, tokens: Sequence[re.Match[str]]) -> str:
-    for match in tokens:
-        if match.group() == name:
-            return f" in line {query.count(chr(10), 0, match.start()) + 1}"
-    return ""
-
-
-def _first_line(error: object) -> str:
-    return str(error).strip().split("\n", 1)[0][:300]

@@ -1,11 +1,12 @@
 """The runner of rule tests fails where it should: a test that cannot fail protects nothing."""
 
+import dataclasses
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from detectors import rule_tests, rulebook
 from detectors.model import Evidence, Severity
@@ -24,7 +25,7 @@ HIT = {
 
 def write(folder: Path, content: object) -> Path:
     path = folder / "foo.tests.yaml"
-    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+    path.write_text(json.dumps(content), encoding="utf-8")  # YAML too, without anchors
     return path
 
 
@@ -72,11 +73,85 @@ def test_severity_is_that_of_the_rule_or_of_the_function_with_the_mocked_evidenc
     assert job.missing == "gone"
 
 
-def test_rows_are_laid_over_the_common_record_unless_they_have_a_time_of_their_own(tmp_path: Path) -> None:
-    rows = [{}, {"resultType": "Failure"}, {"time": "2026-03-14T02:07:31Z", "resultType": "Success"}]
-    path = write(tmp_path, {"record": HIT, "cases": [{"name": "x", "rows": rows, "expect": {"matches": 1}}]})
-    (result,) = rule_tests.run_rule_tests(RULE, path)
-    assert result.problems == ()
+def whole(folder: Path, document: dict[str, Any], rule: Rule = RULE) -> list[tuple[str, ...]]:
+    return [result.problems for result in rule_tests.run_rule_tests(rule, write(folder, document))]
+
+
+def test_rows_are_laid_over_the_record_of_the_file_and_that_over_the_standard_one(tmp_path: Path) -> None:
+    subject = {"operationName": HIT["operationName"], "resourceId": HIT["resourceId"]}
+    rows = [{}, {"resultType": "Failure"}, {"time": "2026-03-14T03:00:00Z"}]
+    expect = {"matches": 2, "title": "Watcher task w created or modified by mallory@contoso.com"}
+    assert whole(tmp_path, {"record": subject, "cases": [{"name": "x", "rows": rows, "expect": expect}]}) == [()]
+
+
+@pytest.mark.parametrize("row", [{"eventTimestamp": "2026-03-14T02:07:31Z"}, {"TimeGenerated": "2026-03-14T02:07:31Z"}])
+def test_a_row_of_another_shape_stands_alone(tmp_path: Path, row: dict[str, str]) -> None:
+    case = {"name": "x", "rows": [row], "expect": {"matches": 0}}
+    assert whole(tmp_path, {"record": HIT, "cases": [case]}) == [()]
+
+
+def test_the_rows_of_a_case_stand_alone_when_it_says_so(tmp_path: Path) -> None:
+    missing = {name: value for name, value in HIT.items() if name != "resultType"}
+    case = {"name": "x", "rows": [missing], "expect": {"matches": 1}}
+    assert whole(tmp_path, {"cases": [case, {**case, "alone": True}]}) == [(), ("expected 1 matches, got 0",)]
+
+
+JOINED = (
+    "AzureDiagnostics | extend Caller = tostring(column_ifexists('Caller_s', '')) "
+    "| join kind=inner (AzureActivity | project CorrelationId) on CorrelationId"
+)
+
+
+def test_a_rule_over_several_tables_gets_the_rows_of_each(tmp_path: Path) -> None:
+    rule = dataclasses.replace(RULE, query=JOINED, title_format="{{Category}} by {{Caller}}")
+    bases = {"record": {"correlationId": "a"}, "records": {"AzureDiagnostics": {"CorrelationId": "a"}}}
+    tables = {"AzureActivity": [{}], "AzureDiagnostics": [{"Category": "JobLogs"}, {"CorrelationId": "b"}]}
+    expect = {"matches": 1, "title": "JobLogs by "}
+    case = {"name": "x", "tables": tables, "expect": expect}
+    assert whole(tmp_path, {**bases, "cases": [case]}, rule) == [
+        ("expected the title 'JobLogs by ', got 'JobLogs by (unknown)'",)
+    ]
+    ((problem,),) = whole(tmp_path, {**bases, "cases": [{"name": "x", "rows": [], "expect": {"matches": 0}}]}, rule)
+    assert "the rule reads AzureActivity, AzureDiagnostics: give the case's rows under 'tables'" in problem
+    ((problem,),) = whole(tmp_path, {"cases": [case]})
+    assert "rows of AzureDiagnostics, a table that the rule does not read" in problem
+
+
+ENTITIES = {"Account": {"FullName": "mallory"}, "AzureResource": {"ResourceId": HIT["resourceId"].lower()}}
+
+
+@pytest.mark.parametrize(
+    ("expect", "problem"),
+    [
+        ({"titles": ["Other"]}, "expected the title 'Other', got 'Watcher task w created or modified by mallory'"),
+        ({"tactics": ["Impact"]}, "expected the tactics Impact, got "),
+        ({"techniques": []}, "expected the techniques , got T1053"),
+        ({"tags": ["AZT504", "AZT505"]}, "expected the tags AZT504, AZT505, got AZT504"),
+        ({"entities": {"Account": {"FullName": "eve"}}}, "expected the Account {'FullName': 'eve'}, got {'FullName"),
+        ({"entities": {"Host": {"HostName": "x"}}}, "expected the Host {'HostName': 'x'}, got None"),
+        ({"details": {"Watcher": "v"}}, "expected the custom detail Watcher 'v', got 'w'"),
+        ({"details": {"Colour": "v"}}, "expected the custom detail Colour 'v', got None"),
+        ({"columns": {"WatcherName": "v"}}, "expected WatcherName 'v', got 'w'"),
+        ({"columns": {"Watcher": "v"}}, "expected Watcher 'v', got 'no such column'"),
+    ],
+)
+def test_each_expectation_can_fail(tmp_path: Path, expect: dict[str, Any], problem: str) -> None:
+    (found,) = run(tmp_path, {"expect": {"matches": 1, **expect}})
+    assert found.startswith(problem)
+
+
+def test_each_expectation_can_come_true(tmp_path: Path) -> None:
+    expect = {
+        "matches": 1,
+        "titles": ["Watcher task w created or modified by mallory"],
+        "tactics": list(reversed(RULE.tactics)),
+        "techniques": list(RULE.techniques),
+        "tags": list(RULE.tags),
+        "entities": ENTITIES,
+        "details": {"Watcher": "w"},
+        "columns": {"WatcherName": "w", "Properties_d": {"location": "global", "entity": HIT["resourceId"]}},
+    }
+    assert run(tmp_path, {"expect": expect}) == ()
 
 
 @pytest.mark.parametrize(
@@ -85,12 +160,25 @@ def test_rows_are_laid_over_the_common_record_unless_they_have_a_time_of_their_o
         ([], "cases: is missing or empty"),
         ({"cases": []}, "cases: is missing or empty"),
         ({"case": [], "cases": [1]}, "cases: is missing or empty"),
+        ({"record": [], "records": 5, "cases": [{"name": "a", "rows": [], "expect": {"matches": 0}}]}, "records: is"),
+        ({"record": "x", "cases": [{"name": "a", "rows": [], "expect": {"matches": 0}}]}, "record: is text"),
+        ({"records": {"T": 1}, "cases": [{"name": "a", "rows": [], "expect": {"matches": 0}}]}, "records: is"),
         ({"cases": [{"name": "a"}]}, "case 1 (a): 'expect'"),
         ({"cases": [{"name": "a", "expect": {"matches": 1}}]}, "case 1 (a): 'rows'"),
         ({"cases": [{"name": "a", "rows": [], "expect": {}}]}, "case 1 (a): 'matches'"),
         ({"cases": [{"name": "a", "rows": [], "expect": {"matches": True}}]}, "expect.matches is not a whole number"),
-        ({"cases": [{"name": "a", "rows": [], "expect": {"matches": 1, "titel": "x"}}]}, "'titel' is not a key"),
+        ({"cases": [{"name": "a", "rows": [], "expect": {"matches": 1, "titel": "x"}}]}, "'expect.titel' is not a key"),
         ({"cases": [{"name": "a", "rows": [], "expect": {"matches": 1, "severity": "Critical"}}]}, "'Critical'"),
+        ({"cases": [{"name": "a", "rows": [], "expect": {"matches": 2, "titles": ["x"]}}]}, "1 entries for 2 matches"),
+        ({"cases": [{"name": "a", "rows": [], "expect": {"matches": 0, "title": "x"}}]}, "none is expected"),
+        ({"cases": [{"name": "a", "rows": [], "expect": {"matches": 1, "tags": "x"}}]}, "expect.tags is not a list"),
+        ({"cases": [{"name": "a", "rows": [], "expect": {"matches": 1, "details": {}}}]}, "expect.details is not"),
+        ({"cases": [{"name": "a", "rows": [], "alone": 1, "expect": {"matches": 1}}]}, "alone is neither"),
+        ({"cases": [{"name": "a", "tables": [], "expect": {"matches": 1}}]}, "case 1 (a): "),
+        (
+            {"cases": [{"name": "a", "rows": [], "evidence": [{"name": "x", "data": 1}], "expect": {"matches": 0}}]},
+            "data of evidence",
+        ),
         ({"cases": ["x"]}, "case 1 (None)"),
     ],
 )
