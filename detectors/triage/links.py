@@ -14,10 +14,11 @@ _GUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
 def responder_query(rule: Rule, match: Match) -> str:
     """KQL that shows the action in its context: every row of its CorrelationId, else the rule's own query.
 
-    A CorrelationId can be chosen by the caller of ARM, so only one that is a GUID is put into the text.
+    A CorrelationId can be chosen by the caller of ARM, so only one that is a GUID is put into the text. A rule that
+    reads resource logs as well gives rows of those, whose CorrelationId is of a job.
     """
     correlation = str(match.row.get("CorrelationId") or "")
-    if "AzureActivity" in rule.query and _GUID.fullmatch(correlation):
+    if "AzureActivity" in rule.query and "AzureDiagnostics" not in rule.query and _GUID.fullmatch(correlation):
         return f'AzureActivity\n| where CorrelationId =~ "{correlation}"\n| sort by TimeGenerated asc'
     return rule.query
 
