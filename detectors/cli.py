@@ -91,7 +91,9 @@ def build_parser() -> argparse.ArgumentParser:
     send.add_argument("id", nargs="*", metavar="ID", help="ids of alerts, or their first 6 characters or more")
     send.add_argument("--destination", metavar="NAME", help="only at this destination; without ids, all of its dead")
     send.add_argument("--all", action="store_true", help="every dead delivery")
-    _add_rules(commands.add_parser("rules", help="List, read, check, test and begin rules. Needs no settings."), plain)
+    _add_rules(
+        commands.add_parser("rules", help="List, read, check, test, begin and export rules. Needs no settings."), plain
+    )
     return parser
 
 
@@ -114,6 +116,11 @@ def _add_rules(rules: argparse.ArgumentParser, plain: argparse.ArgumentParser) -
     new = add("new", "Write a rule to start from, and its cases.", path=False)
     new.add_argument("name", metavar="NAME", help="name of the file without .yaml, such as webhook-created")
     new.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER", help="folder to write to")
+    export = add("export", "Write rules as Azure resources, for use without the detector.", path=True)
+    export.add_argument("ids", nargs="*", metavar="ID", help="ids or file names of rules; without them, all")
+    targets = ("sentinel", "azure-monitor", "bicep")
+    export.add_argument("--to", choices=targets, required=True, dest="target", help="what to write")
+    export.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER", help="folder to write to")
 
 
 def main(
@@ -177,6 +184,12 @@ def _rules(options: argparse.Namespace) -> Outcome:
             tested = rules_check.run_cases(options.ids, options.path)
             failed = UNHEALTHY if tested.failures else OK
             return Outcome(tested, rules_text.cases_text(tested), CANNOT_TELL if tested.problems else failed)
+        case "export":
+            from detectors.commands import rules_export, rules_export_text
+            from detectors.export.shape import Target
+
+            exported = rules_export.export_rules(Target(options.target), options.output, options.ids, options.path)
+            return Outcome(exported, rules_export_text.export_text(exported), OK if exported.whole else UNHEALTHY)
         case _:
             created = rules_new.new_rule(options.name, options.output, rule_id=uuid.uuid4())
             return Outcome(created, rules_text.new_text(created), OK)
