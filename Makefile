@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN := $(BIN)/python
 
-.PHONY: help demo test lint types tools bench simulate kill clean
+.PHONY: help demo test lint types tools bench simulate kill coverage mutate clean
 
 help:
 	@echo "make demo            watch the detector find an attack on a simulated Azure"
@@ -12,6 +12,8 @@ help:
 	@echo "make test            lint, type-check and run every test"
 	@echo "make simulate        crash and fail every call of the pipeline in simulation"
 	@echo "make kill            kill -9 the real process 200 times against real servers"
+	@echo "make coverage        write docs/coverage.md from the rules"
+	@echo "make mutate          change every rule in many small ways; its cases must notice (at least 95 %)"
 	@echo "make bench           measure speed as ratios, into .bench/results.json"
 
 $(VENV)/.runtime: requirements.txt requirements-demo.txt
@@ -60,6 +62,12 @@ simulate: tools
 
 kill: tools
 	$(RUN) -m tests.kill
+
+coverage: $(VENV)/.dev
+	$(RUN) -m tests.coverage
+
+mutate: $(VENV)/.dev
+	$(RUN) -m tests.mutation $(RULES)
 
 bench: tools
 	$(RUN) -m bench
