@@ -6,7 +6,7 @@ Automation client, the stores) is imported and created on first use, because a c
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,7 +76,7 @@ class Detector:
         self.store = self._open_store(credential)
         await self.store.open()
         self._closing.append(self.store.close)
-        self.rules = load_rules()
+        self.rules = load_rules(settings.rules_path)
         intake = Intake(store=self.store, clock=self._clock)
         configuration = configuration_of(settings, self._environment)
         self.destinations = build(
@@ -243,11 +243,13 @@ class Detector:
             from detectors.triage.enrichment.case import Case
             from detectors.triage.enrichment.clients import AutomationClients
             from detectors.triage.enrichment.gather import gather
+            from detectors.triage.mapped import enrichments
             from detectors.triage.resource import automation_target
 
             nonlocal clients
-            target = automation_target(display_resource_id(match.row))
-            if target is None or not rule.detector.enrich:
+            target = automation_target(display_resource_id(rule, match.row))
+            names = enrichments(rule, target.kind) if target else ()
+            if target is None or not names:
                 return ()
             if clients is None:
                 clients = AutomationClients(
@@ -266,7 +268,7 @@ class Detector:
             try:
                 return await gather(
                     case,
-                    rule.detector.enrich,
+                    names,
                     piece_timeout=settings.enrichment_timeout.total_seconds(),
                     deadline=settings.triage_deadline.total_seconds(),
                 )
@@ -276,14 +278,28 @@ class Detector:
         return collect
 
 
-def load_rules(folder: Path | None = None) -> "tuple[Rule, ...]":
-    """The built-in rules. A file that does not load is logged and left out, so that it stops none of the others."""
+def load_rules(paths: Sequence[str] = ()) -> "tuple[Rule, ...]":
+    """The built-in rules and those in the folders *paths* (``RULES_PATH``).
+
+    A file that does not load is logged and left out, so that it stops none of the others; so is a folder that is not
+    there. Nothing is translated here: DuckDB stays out of a cold start.
+    """
     from detectors import rulebook
 
-    book = rulebook.load([folder or rulebook.BUILT_IN], check_query=False)
+    folders = [Path(path) for path in paths]
+    for folder in folders:
+        if not folder.is_dir():
+            _log.error("RULES_PATH: %s is not a folder; deploy it with the app or correct the setting", folder)
+    book = rulebook.load([rulebook.BUILT_IN, *(folder for folder in folders if folder.is_dir())], check_query=False)
     for problem in book.problems:
         _log.error("rule left out: %s", problem)
-    return tuple(book.rules)
+    if book.notes:
+        plain = sum(rule.plain for rule in book.rules)
+        _log.info(
+            "RULES_PATH: %d rules, %d notes on how they are read; see: python -m detectors rules lint %s",
+            plain, len(book.notes), " ".join(map(str, folders)),
+        )  # fmt: skip
+    return book.rules
 
 
 class SharedDetector:

@@ -16,6 +16,7 @@ from detectors.delivery.text import clip
 from detectors.model import DeliveryState, Record
 from detectors.rule import Rule
 from detectors.sources.hunt import FAILURES_BEFORE_ALERT
+from detectors.sources.schedule import HUNT_EVERY, slack
 from detectors.sources.windows import Watermark
 from detectors.state.encoding import RecordUnreadable
 from detectors.state.store import Store, Stored, StoreUnavailable
@@ -38,6 +39,22 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     rule_name: str
     workspace: str
     watermark: Watermark | None
+    frequency_seconds: float = HUNT_EVERY.total_seconds()
+    """How often the rule runs."""
+
+    @property
+    def waiting_for(self) -> str | None:
+        """What the workspace lacks, such as ``the table AzureDiagnostics``; None when the rule runs."""
+        return self.watermark.waiting_for if self.watermark else None
+
+    def lag(self, now: datetime) -> timedelta:
+        """How far back the rule has read beyond what its frequency explains; nothing while it is suppressed."""
+        if self.watermark is None:
+            return timedelta(0)
+        done = self.watermark.end
+        if self.watermark.quiet_until is not None:
+            done = max(done, min(self.watermark.quiet_until, now))
+        return max(now - done - slack(timedelta(seconds=self.frequency_seconds)), timedelta(0))
 
 
 class Backlog(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,7 +87,13 @@ async def read_progress(store: Store, rules: Iterable[Rule], workspaces: Iterabl
                 f"The document {name!r} is no watermark of this version of the detector ({error}). Deploy the version "
                 "that wrote it, or delete it: the hunt then begins HUNT_INITIAL_LOOKBACK ago."
             ) from error
-        return Progress(rule_id=rule.id, rule_name=rule.name, workspace=workspace, watermark=watermark)
+        return Progress(
+            rule_id=rule.id,
+            rule_name=rule.name,
+            workspace=workspace,
+            watermark=watermark,
+            frequency_seconds=rule.query_frequency.total_seconds(),
+        )
 
     rules = tuple(rules)
     return tuple(await _gather(one(rule, workspace) for workspace in workspaces for rule in rules))
@@ -157,6 +180,19 @@ def problems_of(progress: Sequence[Progress], backlog: Backlog | None, now: date
     return tuple(problems)
 
 
+def waits_of(progress: Sequence[Progress]) -> tuple[str, ...]:
+    """What rules wait for, a sentence for each workspace and thing: ``5 rules wait for the table AzureDiagnostics``."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for each in progress:
+        if each.waiting_for:
+            groups.setdefault((each.workspace, each.waiting_for), []).append(each.rule_name)
+    return tuple(
+        f"{'1 rule waits' if len(names) == 1 else f'{len(names)} rules wait'} for {missing}, which workspace "
+        f"{workspace} lacks; tried again daily: {', '.join(sorted(names))}"
+        for (workspace, missing), names in sorted(groups.items())
+    )
+
+
 def _problem_of_rule(progress: Progress, now: datetime) -> str | None:
     watermark = progress.watermark
     what = f"the rule '{progress.rule_name}' on workspace {progress.workspace}"
@@ -166,7 +202,10 @@ def _problem_of_rule(progress: Progress, now: datetime) -> str | None:
         since = f" since {moment(watermark.failing_since)}" if watermark.failing_since else ""
         cause = clip(watermark.error or "the cause was not kept", _ERROR_BYTES)
         return f"{what} has failed {watermark.failures} times in a row{since}; do what the cause says: {cause}"
-    lag = now - watermark.end
+    if watermark.waiting_for is not None:
+        # Said by an alert of its own, once; the detector is well, the workspace lacks something.
+        return None
+    lag = progress.lag(now)
     if lag > LONGEST_LAG:
         cause = f", last error: {clip(watermark.error, _ERROR_BYTES)}" if watermark.error else ""
         return (

@@ -59,7 +59,10 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     remaining_windows: int
     """Windows of an outage that the time budget left for the next run."""
     lag_seconds: float | None
-    """From the oldest watermark's end to the end of the hunt; None also when a rule was never read."""
+    """How far the rule that is furthest behind has not read, beyond what its queryFrequency explains.
+
+    None also when a rule was never read. Rules that wait for what a workspace lacks do not count.
+    """
     pending_deliveries: int | None
     not_started_alerts: int | None
     oldest_pending_seconds: float | None
@@ -69,6 +72,8 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the four numbers before are "at least"."""
     instance: str
     version: str
+    rules_waiting: int = 0
+    """Rules that wait for a table, column or function that a workspace lacks."""
 
 
 @runtime_checkable
@@ -111,8 +116,8 @@ def build_heartbeat(
     problems = [*unknown, *problems_of(watermarks, backlog, finished_at)]
     if len(problems) > _PROBLEMS:
         problems = [*problems[:_PROBLEMS], f"{len(problems) - _PROBLEMS} more; run: python -m detectors status"]
-    ends = [each.watermark.end for each in watermarks if each.watermark]
-    complete = bool(ends) and len(ends) == len(watermarks)
+    running = [each for each in watermarks if each.waiting_for is None]
+    complete = bool(running) and all(each.watermark for each in running)
     identity = f"heartbeat\n{report.started_at.isoformat()}\n{finished_at.isoformat()}\n{instance}"
     return Heartbeat(
         id=hashlib.sha256(identity.encode("utf-8", "surrogatepass")).hexdigest()[:32],
@@ -121,18 +126,19 @@ def build_heartbeat(
         duration_seconds=seconds_of(finished_at - report.started_at),
         healthy=not problems,
         problems=tuple(visible(problem) for problem in problems),
-        rules_run=len(report.outcomes),
+        rules_run=sum(outcome.due for outcome in report.outcomes),
         rules_failed=len(report.errors),
         queries=sum(outcome.windows for outcome in report.outcomes),
         rows=sum(outcome.rows for outcome in report.outcomes),
         new_alerts=len(report.new_alerts),
         remaining_windows=sum(outcome.remaining for outcome in report.outcomes),
-        lag_seconds=seconds_of(finished_at - min(ends)) if complete else None,
+        lag_seconds=max(seconds_of(each.lag(finished_at)) for each in running) if complete else None,
         pending_deliveries=sum(backlog.pending.values()) if backlog else None,
         not_started_alerts=backlog.not_started if backlog else None,
         oldest_pending_seconds=backlog.oldest_pending_seconds if backlog else None,
         dead_deliveries=sum(backlog.dead.values()) if backlog else None,
         backlog_capped=backlog.capped if backlog else False,
+        rules_waiting=sum(each.waiting_for is not None for each in watermarks),
         instance=visible(instance),
         version=version,
     )

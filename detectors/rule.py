@@ -63,6 +63,16 @@ class Rule:
     """(name shown, result column)."""
     title_format: str | None = None
     """``alertDetailsOverride.alertDisplayNameFormat``: text with ``{{Column}}``."""
+    description_format: str | None = None
+    """``alertDetailsOverride.alertDescriptionFormat``, of plain rules only."""
+    severity_column: str = ""
+    """Result column whose value is the alert's severity where it is one; empty: the rule's own."""
+    tactics_column: str = ""
+    """Result column that holds the alert's tactics; empty: the rule's own."""
+    suppression: timedelta = timedelta(0)
+    """How long the rule does not run after a run that made a new alert."""
+    plain: bool = False
+    """Whether it is somebody's Sentinel rule, read tolerantly: its columns may be absent from a result."""
     version: str = "1.0.0"
     path: str = ""
     """The file it came from, for messages."""
@@ -75,3 +85,15 @@ class Rule:
         named += [column for _, column in self.custom_details]
         named += [*self.detector.identity, *self.detector.summary]
         return tuple(dict.fromkeys(named))
+
+    @property
+    def takes_any_row(self) -> bool:
+        """Whether each row is a match by itself: the trigger is "more than 0"."""
+        return (self.trigger_operator, self.trigger_threshold) == ("gt", 0)
+
+    def triggers(self, rows: int) -> bool:
+        """Whether *rows*, the number of rows of one window, meets the trigger."""
+        threshold = self.trigger_threshold
+        return {"gt": rows > threshold, "lt": rows < threshold, "eq": rows == threshold, "ne": rows != threshold}[
+            self.trigger_operator
+        ]

@@ -7,6 +7,7 @@ A setting is one field of :class:`Settings`; its app-setting name is the field's
 import base64
 import binascii
 import dataclasses
+import os
 import re
 from collections.abc import Callable, Mapping
 from datetime import timedelta
@@ -96,6 +97,12 @@ def _choice(*choices: str) -> Callable[[str], str]:
 
 def _items(value: str) -> list[str]:
     return [item for item in re.split(r"[,;\s]+", value) if item]
+
+
+def _paths(value: str) -> tuple[str, ...]:
+    # Not at spaces, as other lists are: the name of a folder may hold one.
+    items = (item.strip() for item in re.split(f"[,{re.escape(os.pathsep)}]", value))
+    return tuple(dict.fromkeys(item for item in items if item))
 
 
 def _guid(value: str) -> str:
@@ -235,6 +242,12 @@ class Settings:
         "",
         "YAML file, deployed with the app, that names several destinations and routes; it replaces the "
         "destinations above",
+    )
+    rules_path: tuple[str, ...] = _setting(
+        _paths,
+        "",
+        "Folders with Microsoft Sentinel rules (YAML) of your own, deployed with the app and separated by commas; "
+        "they run besides the built-in ones",
     )
     hunt_concurrency: int = _setting(
         _integer(1, 5), "5", "Queries at once; the service queues more than 5 per identity"

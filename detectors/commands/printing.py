@@ -11,7 +11,7 @@ from detectors.commands.resolve import Resolution
 from detectors.commands.run import DeliverResult, HuntResult
 from detectors.commands.settings import SettingsReport
 from detectors.commands.status import Status
-from detectors.condition import Backlog, Progress, moment
+from detectors.condition import Backlog, Progress, moment, waits_of
 from detectors.delivery.card_text import duration
 
 
@@ -27,6 +27,8 @@ def status_text(status: Status, state: str) -> str:
     errors = [each for each in status.progress if each.watermark and each.watermark.error]
     for each in errors:
         lines += _bullet(f"{each.rule_name}: {each.watermark.error if each.watermark else ''}")
+    for wait in waits_of(status.progress):
+        lines += _bullet(wait)
     lines += ["", "deliveries"]
     names = dict.fromkeys((*status.destinations, *status.backlog.pending, *status.backlog.dead))
     rows = [(name, _number(status.backlog.pending, name), _number(status.backlog.dead, name)) for name in names]
@@ -140,7 +142,7 @@ def _progress_row(progress: Progress, now: datetime) -> tuple[str, ...]:
     watermark = progress.watermark
     if watermark is None:
         return (progress.rule_name, progress.workspace, "never", "", "")
-    behind = duration(now - watermark.end)
+    behind = duration(progress.lag(now))
     return (progress.rule_name, progress.workspace, moment(watermark.end), behind, str(watermark.failures))
 
 

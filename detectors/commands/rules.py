@@ -2,7 +2,6 @@
 
 import dataclasses
 import difflib
-import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -10,15 +9,11 @@ from typing import Any, Final
 from detectors import rulebook, strict_yaml
 from detectors.commands.failure import CommandError
 from detectors.rule import Rule
+from detectors.rule_operations import operations_of
 from detectors.rulebook import RuleError
 
 BUILT_IN: Final = "built-in"
-TESTS_SUFFIX: Final = ".tests.yaml"
-
-# Azure's operations end in one of four words; a resource type in a query, such as a prefix, does not.
-_OPERATION: Final = re.compile(
-    r"""["']([a-z][a-z0-9.-]*(?:/[a-z0-9_.*-]+)+/(?:write|delete|action|read))["']""", re.IGNORECASE | re.ASCII
-)
+TESTS_SUFFIX: Final = rulebook.TESTS_SUFFIX
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -78,15 +73,19 @@ def show_rule(wanted: str, folder: Path | None = None) -> RuleDetails:
     """
     path, source = locate(folder)
     file = find_file(path, wanted)
-    try:
-        rule = rulebook.load_rule(file, check_query=False)
-    except RuleError as error:
-        raise CommandError(str(error)) from error
+    book = rulebook.load([path], check_query=False)
+    # Of the whole folder: a plain rule's id may depend on its path in it, and on the other rules.
+    rule = next((rule for rule in book.rules if book.files[rule.id] == file), None)
+    if rule is None:
+        try:
+            rule = rulebook.load_rule(file, check_query=False)
+        except RuleError as error:
+            raise CommandError(str(error)) from error
     names, problem = _case_names(rulebook.tests_of(file))
     return RuleDetails(
         line=_line(rule, source),
         rule=rule,
-        operations=_operations(rule.query),
+        operations=operations_of(rule.query),
         tests=names,
         tests_problem=problem,
     )
@@ -107,15 +106,17 @@ def find_file(folder: Path, wanted: str) -> Path:
 
     Raises :class:`CommandError` when there is none.
     """
-    key = wanted.strip().casefold().removesuffix(".yaml")
-    files = {
-        path.stem.casefold(): path for path in sorted(folder.glob("*.yaml")) if not path.name.endswith(TESTS_SUFFIX)
-    }
+    key = wanted.strip().casefold().removesuffix(".yaml").removesuffix(".yml")
+    files: dict[str, Path] = {}
+    for path in rulebook.rule_files(folder):
+        files.setdefault(path.stem.casefold(), path)
+        # The path in the folder, for two files of one name in different folders.
+        files.setdefault(path.relative_to(folder).with_suffix("").as_posix().casefold(), path)
     if key in files:
         return files[key]
     book = rulebook.load([folder], check_query=False)
     if rule := book.get(key):
-        return folder / Path(rule.path).name
+        return book.files[rule.id]
     close = difflib.get_close_matches(key, files, n=1)
     meant = f" (did you mean {files[close[0]].stem}?)" if close else ""
     count = len(book.problems)
@@ -132,13 +133,6 @@ def short_duration(delta: timedelta) -> str:
         if seconds % size == 0:
             return f"{seconds // size}{unit}"
     return str(delta)
-
-
-def _operations(query: str) -> tuple[str, ...]:
-    first: dict[str, str] = {}
-    for name in _OPERATION.findall(query):
-        first.setdefault(name.casefold(), name)
-    return tuple(first.values())
 
 
 def _line(rule: Rule, source: str) -> RuleLine:

@@ -17,10 +17,14 @@ from detectors.triage.severity import assess
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LintReport:
-    """How many rules can be used, and every problem of the others: file, key, cause and fix."""
+    """How many rules can be used, and every problem of the others: file, key, cause and fix.
+
+    ``notes`` are what is odd about rules that can be used: plain Sentinel rules, which are read tolerantly.
+    """
 
     rules: int
     problems: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -55,14 +59,16 @@ def lint_rules(paths: Sequence[Path]) -> LintReport:
     chosen = dict.fromkeys(path.resolve() for path in paths if path.is_dir() or not path.name.endswith(TESTS_SUFFIX))
     if not chosen:
         raise CommandError("only files of cases were named, which rules test reads; name the rules themselves")
-    book = rulebook.load(path for path in chosen if not (path.suffix == ".yaml" and path.parent in chosen))
-    return LintReport(rules=len(book.rules), problems=book.problems)
+    # Folders first: a file named beside its folder is then read as the folder's, which its id may be made from.
+    book = rulebook.load(sorted(chosen, key=lambda path: not path.is_dir()))
+    return LintReport(rules=len(book.rules), problems=book.problems, notes=book.notes)
 
 
 def run_cases(wanted: Sequence[str], folder: Path | None = None) -> CaseReport:
     """Run the cases beside the rules *wanted* (ids or files; empty: all) of *folder* (default: built-in) on DuckDB.
 
-    Severity is assessed as triage does. Raises :class:`CommandError` when there is no such folder or rule.
+    Severity is assessed as triage does. A plain Sentinel rule needs no cases. Raises :class:`CommandError` when there
+    is no such folder or rule.
     """
     path, _ = locate(folder)
     book = rulebook.load(dict.fromkeys(find_file(path, text) for text in wanted) if wanted else [path])
@@ -71,7 +77,9 @@ def run_cases(wanted: Sequence[str], folder: Path | None = None) -> CaseReport:
     problems = list(book.problems)
     with Engine() as engine:
         for rule in book.rules:
-            tests = rulebook.tests_of(path / Path(rule.path).name)
+            tests = rulebook.tests_of(book.files[rule.id])
+            if rule.plain and not tests.exists():
+                continue
             try:
                 results = _run(rule, tests, engine)
             except RuleError as error:

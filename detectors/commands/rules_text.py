@@ -50,9 +50,11 @@ def details_text(details: RuleDetails) -> str:
 
 
 def lint_text(report: LintReport) -> str:
-    """Every problem on a line of its own, then the numbers."""
+    """Every problem on a line of its own, then every note, then the numbers."""
     problems = _count(len(report.problems), "problem") if report.problems else "no problems"
-    return _text([*map(visible, report.problems), f"{_count(report.rules, 'rule')}, {problems}"])
+    notes = f", {_count(len(report.notes), 'note')}" if report.notes else ""
+    noted = [visible(f"note: {note}") for note in report.notes]
+    return _text([*map(visible, report.problems), *noted, f"{_count(report.rules, 'rule')}, {problems}{notes}"])
 
 
 def cases_text(report: CaseReport) -> str:

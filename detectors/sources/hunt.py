@@ -11,8 +11,10 @@ import msgspec
 
 from detectors.model import Source
 from detectors.rule import Rule
-from detectors.sources.logs import QueryError
-from detectors.sources.windows import Watermark, Window, plan, sweep
+from detectors.sources.logs import MissingNameError, QueryError
+from detectors.sources.rows import reportable, require_columns, triggering
+from detectors.sources.schedule import MOST_STEPS, RETRY_AFTER, fingerprint, is_swept, is_waiting, turn
+from detectors.sources.windows import Watermark, Window, sweep
 from detectors.state.store import Conflict, Store, StoreUnavailable
 
 _log = logging.getLogger(__name__)
@@ -42,6 +44,9 @@ class Intake(Protocol):
     ) -> None:
         """Raise the alert that says that *rule* no longer runs on *workspace*; once for each failing stretch."""
 
+    async def report_missing(self, workspace: str, missing: str, rules: Sequence[Rule]) -> None:
+        """Raise the alert that says that *rules* wait for what *workspace* lacks; once for each such thing."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class HuntLimits:
@@ -68,6 +73,10 @@ class RuleOutcome:
     remaining: int = 0
     """Windows of an outage that the time budget left for the next run."""
     error: str | None = None
+    due: bool = True
+    """Whether it was the rule's turn: not before its frequency is over, nor while it is suppressed or waits."""
+    waiting_for: str | None = None
+    """What the workspace lacks, such as ``the table AzureDiagnostics``; that is no failure."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -111,11 +120,17 @@ class Hunt:
         self._clock = clock
 
     async def run(self, on_new: Callable[[Sequence[str]], Awaitable[None]] | None = None) -> HuntReport:
-        """Hunt from each watermark to now. *on_new* is told of alerts as soon as they are stored."""
+        """Hunt with every rule whose turn it is, from its watermark to now.
+
+        *on_new* is told of alerts as soon as they are stored.
+        """
         return await self._run(self._hunt_one, on_new)
 
     async def sweep(self, on_new: Callable[[Sequence[str]], Awaitable[None]] | None = None) -> HuntReport:
-        """Read the last day again, for rows that arrived later than any overlap. Moves no watermark."""
+        """Read the last day again, for rows that arrived later than any overlap. Moves no watermark.
+
+        Rules that count, are suppressed at times or run less than hourly take no part, nor do those that wait.
+        """
         return await self._run(self._sweep_one, on_new)
 
     async def _run(
@@ -147,20 +162,33 @@ class Hunt:
         outcomes = await asyncio.gather(
             *(guarded(rule, workspace) for workspace in self._workspaces for rule in self._rules)
         )
+        await self._report_waits(run)
         return HuntReport(started_at=run.started_at, outcomes=tuple(outcomes))
 
     async def _hunt_one(self, rule: Rule, workspace: str, run: "_Run") -> RuleOutcome:
         name = f"watermark/{rule.id}/{workspace}"
-        document = await self._store.read_document(name)
-        watermark = msgspec.json.decode(document.value, type=Watermark) if document else None
-        windows = plan(
+        watermark = await self._watermark(name)
+        its = turn(
+            rule,
             watermark,
             now=run.started_at,
-            period=rule.query_period,
             overlap=self._limits.overlap,
             longest=self._limits.longest_window,
             initial=self._limits.initial_lookback,
+            sweep_lookback=self._limits.sweep_lookback,
         )
+        windows = its.windows
+        if not windows:
+            missing = watermark.waiting_for if watermark and its.waiting else None
+            if missing:
+                run.waits.append(_Wait(rule, workspace, missing))
+            return RuleOutcome(rule_id=rule.id, workspace=workspace, due=False, waiting_for=missing)
+        if its.passed_over:
+            _log.warning(
+                "rule %s on workspace %s: of an outage, %d steps of its queryFrequency are made up for and the %d "
+                "before %s are passed over; its query counts, so it is not run over one long window",
+                rule.name, workspace, MOST_STEPS, its.passed_over, windows[0].end.isoformat(),
+            )  # fmt: skip
         outcome = RuleOutcome(rule_id=rule.id, workspace=workspace)
         for position, window in enumerate(windows):
             if position and self._clock() >= run.deadline:
@@ -172,17 +200,29 @@ class Hunt:
                 break
             try:
                 outcome = await self._read(rule, workspace, window, run, outcome)
+            except MissingNameError as error:
+                new = await self._wait(rule, name, run.started_at, error)
+                run.waits.append(_Wait(rule, workspace, error.missing, tried=True, new=new))
+                return dataclasses.replace(outcome, waiting_for=error.missing)
             except QueryError as error:
                 await self._failed(rule, workspace, name, run.started_at, error)
                 return dataclasses.replace(outcome, error=str(error))
-            await self._advance(name, Watermark(end=window.end))
+            await self._advance(name, _after(rule, watermark, window, outcome, run.started_at))
         return outcome
 
     async def _sweep_one(self, rule: Rule, workspace: str, run: "_Run") -> RuleOutcome:
         window = sweep(now=run.started_at, period=rule.query_period, lookback=self._limits.sweep_lookback)
         outcome = RuleOutcome(rule_id=rule.id, workspace=workspace)
+        if not is_swept(rule):
+            return dataclasses.replace(outcome, due=False)
+        watermark = await self._watermark(f"watermark/{rule.id}/{workspace}")
+        if watermark is not None and is_waiting(watermark, rule, run.started_at):
+            return dataclasses.replace(outcome, due=False, waiting_for=watermark.waiting_for)
         try:
             return await self._read(rule, workspace, window, run, outcome)
+        except MissingNameError as error:
+            # The hunt reports it; the sweep has no watermark to note it in.
+            return dataclasses.replace(outcome, waiting_for=error.missing)
         except QueryError as error:
             _log.error("sweep of rule %s on workspace %s: %s; the next sweep tries again", rule.name, workspace, error)
             return dataclasses.replace(outcome, error=str(error))
@@ -190,13 +230,60 @@ class Hunt:
     async def _read(self, rule: Rule, workspace: str, window: Window, run: "_Run", outcome: RuleOutcome) -> RuleOutcome:
         rows = await self._query(workspace, rule.query, window, run.time_left(self._clock))
         require_columns(rule, rows)
+        found = len(rows)
+        rows = triggering(rule, reportable(rows, window), window)
         allowance = max(self._limits.alert_limit - len(outcome.new), 0)
         new = await self._intake.store(rule, rows, source=Source.HUNT, workspace=workspace, allowance=allowance)
         if new and run.on_new:
             await run.on_new(new)
         return dataclasses.replace(
-            outcome, rows=outcome.rows + len(rows), new=(*outcome.new, *new), windows=outcome.windows + 1
+            outcome, rows=outcome.rows + found, new=(*outcome.new, *new), windows=outcome.windows + 1
         )
+
+    async def _watermark(self, name: str) -> Watermark | None:
+        document = await self._store.read_document(name)
+        return msgspec.json.decode(document.value, type=Watermark) if document else None
+
+    async def _wait(self, rule: Rule, name: str, now: datetime, error: MissingNameError) -> bool:
+        """Note that *rule* waits for what is missing; whether that is new."""
+        while True:
+            document = await self._store.read_document(name)
+            current = msgspec.json.decode(document.value, type=Watermark) if document else None
+            new = current is None or current.waiting_for != error.missing
+            waiting = Watermark(
+                end=current.end if current else now - self._limits.initial_lookback,
+                waiting_for=error.missing,
+                waiting_since=now if current is None or new else current.waiting_since,
+                retry_at=now + RETRY_AFTER,
+                waiting_query=fingerprint(rule.query),
+            )
+            try:
+                await self._store.write_document(
+                    name, msgspec.json.encode(waiting), document.version if document else None
+                )
+            except Conflict:
+                continue
+            return new
+
+    async def _report_waits(self, run: "_Run") -> None:
+        """Say once for each thing that a workspace lacks which rules wait for it."""
+        groups: dict[tuple[str, str], list[_Wait]] = {}
+        for wait in run.waits:
+            groups.setdefault((wait.workspace, wait.missing), []).append(wait)
+        for (workspace, missing), waits in groups.items():
+            if not any(wait.tried for wait in waits):
+                continue
+            rules = sorted((wait.rule for wait in waits), key=lambda rule: rule.name)
+            if any(wait.new for wait in waits):
+                number = "1 rule waits" if len(rules) == 1 else f"{len(rules)} rules wait"
+                _log.warning(
+                    "workspace %s: %s for %s, which it lacks: %s; tried again daily",
+                    workspace, number, missing, ", ".join(rule.name for rule in rules),
+                )  # fmt: skip
+            try:
+                await self._intake.report_missing(workspace, missing, rules)
+            except StoreUnavailable as error:
+                _log.error("the alert that rules wait for %s was not stored: %s; it is tried again", missing, error)
 
     async def _advance(self, name: str, watermark: Watermark) -> None:
         """Move the watermark to *watermark.end*, never back: another run may be ahead of this one."""
@@ -204,7 +291,9 @@ class Hunt:
             document = await self._store.read_document(name)
             current = msgspec.json.decode(document.value, type=Watermark) if document else None
             if current and watermark.end <= current.end <= self._clock() and not current.failures:
-                return
+                if current.waiting_for is None and watermark.quiet_until in (None, current.quiet_until):
+                    return
+                watermark = msgspec.structs.replace(watermark, end=current.end)
             try:
                 await self._store.write_document(
                     name, msgspec.json.encode(watermark), document.version if document else None
@@ -232,6 +321,7 @@ class Hunt:
                 failures=current.failures + 1,
                 failing_since=current.failing_since or now,
                 error=str(error),
+                waiting_for=None,
             )
             try:
                 await self._store.write_document(
@@ -247,11 +337,21 @@ class Hunt:
 
 
 @dataclasses.dataclass(frozen=True)
+class _Wait:
+    rule: Rule
+    workspace: str
+    missing: str
+    tried: bool = False
+    new: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
 class _Run:
     started_at: datetime
     deadline: datetime
     slots: asyncio.Semaphore
     on_new: Callable[[Sequence[str]], Awaitable[None]] | None
+    waits: "list[_Wait]" = dataclasses.field(default_factory=list)
 
     def time_left(self, clock: Callable[[], datetime]) -> Callable[[], float]:
         def left() -> float:
@@ -260,14 +360,13 @@ class _Run:
         return left
 
 
-def require_columns(rule: Rule, rows: Sequence[dict[str, Any]]) -> None:
-    """Raise :class:`QueryError` when the result lacks a column that the rule names.
-
-    Identity and entities would silently be wrong, and the loader cannot know what a workspace's table lacks.
-    """
-    absent = [column for column in rule.columns if rows and column not in rows[0]]
-    if absent:
-        raise QueryError(
-            f"the result has no column {', '.join(absent)}, which the rule names; correct the query or the rule",
-            permanent=True,
-        )
+def _after(
+    rule: Rule, before: Watermark | None, window: Window, outcome: RuleOutcome, started_at: datetime
+) -> Watermark:
+    """The watermark once *window* is read: a rule with suppression is quiet from a run that made a new alert."""
+    if not rule.suppression:
+        return Watermark(end=window.end)
+    if outcome.new:
+        return Watermark(end=window.end, quiet_since=started_at, quiet_until=started_at + rule.suppression)
+    quiet = (before.quiet_since, before.quiet_until) if before else (None, None)
+    return Watermark(end=window.end, quiet_since=quiet[0], quiet_until=quiet[1])

@@ -9,6 +9,7 @@ be text.
 import asyncio
 import json
 import logging
+import re
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,13 @@ _ATTEMPTS = 3
 _FIRST_WAIT = 5.0
 _LONGEST_WAIT = 60.0
 _READ_MARGIN = 30
+
+# Observed in published reports of SEM0100 and SEM0260, which differ in what they call the thing.
+_MISSING = re.compile(
+    r"(?:Failed to resolve (?P<what>(?:table|column|scalar|function|entity)[a-z ]*?)(?: named)?|Unknown function):? "
+    r"'(?P<name>[^']{1,200})'"
+)
+_DEEPEST = 8
 
 _ADVICE = {
     400: "the workspace refused the query: check the rule's KQL and that its tables exist there",
@@ -49,6 +57,21 @@ class QueryError(Exception):
     def __init__(self, message: str, *, permanent: bool) -> None:
         super().__init__(message)
         self.permanent = permanent
+
+
+class MissingNameError(QueryError):
+    """The workspace has no such table, column or function. ``missing`` says which: ``the table AzureDiagnostics``."""
+
+    def __init__(self, message: str, *, kind: str, name: str) -> None:
+        super().__init__(message, permanent=True)
+        self.kind = kind
+        """``table``, ``column`` or ``function``."""
+        self.name = name
+
+    @property
+    def missing(self) -> str:
+        """Kind and name."""
+        return f"the {self.kind} {self.name}"
 
 
 class _Transient(Exception):
@@ -151,10 +174,38 @@ def _of_status(error: Any) -> Exception:
     # 401 and 404 arrive as plain HttpResponseError whose model is a class, so only the status can be trusted.
     status = error.status_code or 0
     advice = _ADVICE.get(status)
-    message = f"the query service answered {status}: {_first_line(error)}" + (f"; {advice}" if advice else "")
+    texts = _texts(error)
+    # The outermost message of a refused query is always the same; the cause is the innermost.
+    cause = texts[-1] if status == 400 and texts else _first_line(error)
+    message = f"the query service answered {status}: {cause}" + (f"; {advice}" if advice else "")
     if status in _RETRYABLE:
         return _Transient(message, _retry_after(error))
+    missing = next((found for text in texts if (found := _MISSING.search(text))), None) if status == 400 else None
+    if missing is not None:
+        return MissingNameError(message, kind=_kind(missing["what"]), name=missing["name"])
     return QueryError(message, permanent=True)
+
+
+def _kind(what: str | None) -> str:
+    """The service says what it could not resolve: ``table or column expression``, ``scalar expression``, ..."""
+    if what is None:
+        return "function"
+    return next((kind for kind in ("table", "function") if kind in what), "column")
+
+
+def _texts(error: Any) -> list[str]:
+    """The messages of the answer's error, outermost first; each at most 300 characters, without line breaks."""
+    try:
+        node = json.loads(error.response.text())
+    except (AttributeError, TypeError, ValueError, RecursionError):
+        return []
+    node = node.get("error") if isinstance(node, dict) else None
+    texts: list[str] = []
+    while isinstance(node, dict) and len(texts) < _DEEPEST:
+        if isinstance(message := node.get("message"), str) and message.strip():
+            texts.append(" ".join(message.split())[:300])
+        node = node.get("innererror")
+    return texts
 
 
 def _retry_after(error: Any) -> float | None:

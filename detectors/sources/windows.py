@@ -19,6 +19,15 @@ class Watermark(msgspec.Struct, frozen=True, kw_only=True):
     """Runs that failed since the last one that succeeded."""
     failing_since: datetime | None = None
     error: str | None = None
+    waiting_for: str | None = None
+    """What the workspace lacks, such as ``the table AzureDiagnostics``; the rule is not run before ``retry_at``."""
+    waiting_since: datetime | None = None
+    retry_at: datetime | None = None
+    waiting_query: str | None = None
+    """Fingerprint of the query that was refused: another one is tried at once."""
+    quiet_since: datetime | None = None
+    """Set with ``quiet_until`` while, and after, the rule is suppressed: what happened in between is not reported."""
+    quiet_until: datetime | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +36,8 @@ class Window:
 
     start: datetime
     end: datetime
+    quiet: tuple[datetime, datetime] | None = None
+    """Rows whose time lies in between are not reported: the rule was suppressed then."""
 
 
 def plan(

@@ -1,5 +1,6 @@
 """From match to alert: look up the rule, collect the evidence, weigh it, and write it all down."""
 
+import dataclasses
 import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -8,13 +9,13 @@ from typing import Any
 
 from detectors.model import Alert, AlertKind, Entity, Evidence, Fact, Match, Severity
 from detectors.rule import Rule
-from detectors.triage import links, severity
+from detectors.triage import links, mapped, severity
 from detectors.triage.resource import automation_target, parse, portal_url
 from detectors.triage.story import story_key
 
 _log = logging.getLogger(__name__)
 
-_PLACEHOLDER = re.compile(r"\{\{(\w+)\}\}")
+_PLACEHOLDER = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 _LONGEST_FACT = 1_000
 _LEADING_COLUMNS = (
     "Caller",
@@ -25,6 +26,8 @@ _LEADING_COLUMNS = (
     "_ResourceId",
 )
 """What every renderer shows of an alert before its facts."""
+
+text = mapped.text
 
 Collect = Callable[[Match, Rule], Awaitable[tuple[Evidence, ...]]]
 """Collects a match's evidence; a piece that is missing says so and nothing is raised."""
@@ -86,9 +89,11 @@ def build_alert(
 ) -> Alert:
     """The alert of *match* with *evidence*. Pure."""
     row = match.row
-    resource_id = display_resource_id(row)
+    resource_id = display_resource_id(rule, row)
+    caller = mapped.caller(rule, row)
     resource = parse(resource_id)
     target = automation_target(resource_id)
+    rule = dataclasses.replace(rule, severity=mapped.severity(rule, row))
     level, reasons = severity.assess(rule, evidence)
     return Alert(
         id=match.id,
@@ -99,8 +104,10 @@ def build_alert(
         severity=level,
         severity_reasons=reasons,
         title=fill(rule.title_format, row) if rule.title_format else rule.name,
-        description=rule.description,
-        tactics=rule.tactics,
+        description=(
+            fill(rule.description_format, row, longest=5_000) if rule.description_format else rule.description
+        ),
+        tactics=mapped.tactics(rule, row),
         techniques=rule.techniques,
         tags=rule.tags,
         source=match.source,
@@ -110,8 +117,8 @@ def build_alert(
         created_at=created_at,
         operation=text(row.get("OperationNameValue")),
         outcome=text(row.get("ActivityStatusValue")),
-        caller=text(row.get("Caller")),
-        caller_ip=text(row.get("CallerIpAddress")),
+        caller=caller,
+        caller_ip=mapped.address(rule, row),
         resource_id=resource_id,
         subscription_id=resource.subscription_id if resource else text(row.get("SubscriptionId")),
         resource_group=resource.resource_group if resource else text(row.get("ResourceGroup")),
@@ -129,32 +136,27 @@ def build_alert(
         portal_url=portal_url(resource_id, portal),
         row=row,
         story=story_key(
-            caller=text(row.get("Caller")),
+            caller=caller,
             account_id=target.account_id if target else resource_id,
             event_time=match.event_time,
         ),
     )
 
 
-def display_resource_id(row: Mapping[str, Any]) -> str:
-    """The resource id in its original case where the log kept it (``Properties_d.entity``), else ``_ResourceId``.
+def display_resource_id(rule: Rule, row: Mapping[str, Any]) -> str:
+    """The resource id in its original case where the log kept it (``Properties_d.entity``).
 
     ``entity`` is only taken when it is the same id: otherwise a forged property could name another resource.
     """
-    resource_id = text(row.get("_ResourceId"))
+    resource_id = mapped.resource_id(rule, row)
     properties = row.get("Properties_d")
     entity = text(properties.get("entity")) if isinstance(properties, dict) else ""
     return entity if entity and entity.casefold() == resource_id.casefold() else resource_id
 
 
-def text(value: Any) -> str:
-    """*value* as bounded text; empty for null."""
-    return "" if value is None else str(value)[:2_048]
-
-
-def fill(template: str, row: Mapping[str, Any]) -> str:
+def fill(template: str, row: Mapping[str, Any], *, longest: int = 256) -> str:
     """*template* with ``{{Column}}`` replaced by the row's values, as Sentinel's alert display name format."""
-    return _PLACEHOLDER.sub(lambda found: text(row.get(found[1])) or "(unknown)", template)[:256]
+    return _PLACEHOLDER.sub(lambda found: text(row.get(found[1])) or "(unknown)", template)[:longest]
 
 
 def entities_of(rule: Rule, row: Mapping[str, Any]) -> tuple[Entity, ...]:

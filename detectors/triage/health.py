@@ -1,6 +1,7 @@
 """Alerts about the detector itself. Pure: a fact comes in, an alert goes out; ids repeat for the same fact."""
 
 import hashlib
+from collections.abc import Sequence
 from datetime import datetime
 
 from detectors.model import Alert, AlertKind, Fact, Severity, Source
@@ -59,6 +60,42 @@ def failing_rule(
         ),
         response="1. Do what the cause says.\n2. Watch the next run, five minutes later: it reads the whole gap.",
         severity=Severity.MEDIUM,
+        now=now,
+    )
+
+
+_DIAGNOSTICS = (
+    "Send the automation accounts' logs to this workspace: a diagnostic setting on each, with the categories JobLogs, "
+    "JobStreams and AuditEvent"
+)
+_REMEDIES = {
+    "table": "Connect the data source that fills the table; it exists from its first row on",
+    "column": "Check that the table is filled: some columns exist only from the first row that has them on",
+    "function": "Save the function in the workspace, such as a parser of the solution that the rule belongs to",
+}
+_SHOWN_RULES = 20
+
+
+def missing_name(workspace: str, missing: str, rules: Sequence[Rule], *, now: datetime) -> Alert:
+    """*rules* cannot run on *workspace* because it lacks *missing*, such as ``the table AzureDiagnostics``."""
+    number, ending = ("1 rule", "s") if len(rules) == 1 else (f"{len(rules)} rules", "")
+    kind = missing.removeprefix("the ").split(" ", 1)[0]
+    remedy = _DIAGNOSTICS if missing == "the table AzureDiagnostics" else _REMEDIES.get(kind, _REMEDIES["column"])
+    names = "; ".join(rule.name for rule in rules[:_SHOWN_RULES])
+    more = f" and {len(rules) - _SHOWN_RULES} more" if len(rules) > _SHOWN_RULES else ""
+    return _alert(
+        _identifier("missing-name", workspace, missing),
+        title=f"{number} wait{ending} for {missing}",
+        description="The workspace does not have what these rules read, so they find nothing there. The other rules "
+        "are not affected. They are tried again once a day, and go on from where they stopped; this is said once.",
+        facts=(
+            Fact("Workspace", workspace),
+            Fact("Missing", missing),
+            Fact("Rules", names + more),
+        ),
+        response=f"1. {remedy}.\n2. If the rules are not for this workspace, or the name is misspelt, take them out or "
+        "correct them: a changed query is tried at the next hunt.\n3. `python -m detectors status` shows what waits.",
+        severity=Severity.LOW,
         now=now,
     )
 

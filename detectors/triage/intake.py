@@ -9,7 +9,8 @@ from typing import Any
 from detectors.model import Alert, AlertKind, Delivery, Match, Record, Source, SummaryItem
 from detectors.rule import Rule
 from detectors.state.store import Store
-from detectors.triage import health
+from detectors.triage import health, mapped
+from detectors.triage.bodies import without_bodies
 from detectors.triage.identity import identity_of, match_id
 
 ITEMS_PER_SUMMARY = 100
@@ -79,6 +80,12 @@ class Intake:
         alert = health.failing_rule(rule, workspace, since=since, read_until=read_until, error=error, now=now)
         await self._store.create(Record(id=alert.id, due=now, created_at=now, alert=alert))
 
+    async def report_missing(self, workspace: str, missing: str, rules: Sequence[Rule]) -> None:
+        """Store the health alert about *rules* that wait for what *workspace* lacks; the same thing, the same alert."""
+        now = self._clock()
+        alert = health.missing_name(workspace, missing, rules, now=now)
+        await self._store.create(Record(id=alert.id, due=now, created_at=now, alert=alert))
+
     async def report_dead_letter(self, record: Record, destination: str, others: Sequence[str]) -> None:
         """Store the health alert about an alert that *destination* will never get, for the *others* to carry."""
         if record.alert is None or not others:
@@ -109,8 +116,8 @@ def matches_of(
 ) -> list[Match]:
     """The distinct matches among *rows*, oldest first."""
     matches: dict[str, Match] = {}
-    for row in rows:
-        identity = identity_of(rule, row)
+    for row in map(without_bodies, rows):
+        identity = identity_of(rule, row, found_at)
         identifier = match_id(rule.id, identity)
         matches.setdefault(
             identifier,
@@ -147,8 +154,8 @@ def summary_alert(rule: Rule, summary_id: str, matches: Sequence[Match], now: da
             match_id=match.id,
             event_time=match.event_time,
             operation=str(match.row.get("OperationNameValue") or ""),
-            caller=str(match.row.get("Caller") or ""),
-            resource=str(match.row.get("_ResourceId") or ""),
+            caller=mapped.caller(rule, match.row),
+            resource=mapped.resource_id(rule, match.row),
         )
         for match in matches
     )

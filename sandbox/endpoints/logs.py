@@ -5,6 +5,7 @@ specification publishes.
 """
 
 import json
+import re
 import threading
 from collections.abc import Callable
 from datetime import datetime
@@ -126,14 +127,37 @@ def _not_found() -> Response:
     return error_response(404, "PathNotFoundError", "The requested path does not exist")
 
 
-def _bad_argument(message: str, inner: dict[str, str] | None = None) -> Response:
+def _bad_argument(message: str, inner: dict[str, Any] | None = None) -> Response:
     error: dict[str, Any] = {"code": "BadArgumentError", "message": message}
     return json_response(400, {"error": error | ({"innererror": inner} if inner else {})})
 
 
 def _refused_query(message: str) -> Response:
-    code = "SyntaxError" if message.startswith("syntax error") else "SemanticError"
-    return _bad_argument("The request had some invalid properties", {"code": code, "message": message})
+    """A refusal of the local engine in the service's shape and words (published reports of SEM0100 and SEM0260)."""
+    if message.startswith("syntax error"):
+        return _bad_argument(_INVALID, {"code": "SyntaxError", "message": message})
+    inner = {"code": "SEM0000", "message": message}
+    for pattern, code, words in _SEMANTIC:
+        if found := pattern.match(message):
+            inner = {"code": code, "message": words.format(found[1])}
+            break
+    return _bad_argument(
+        _INVALID, {"code": "SemanticError", "message": "A semantic error occurred.", "innererror": inner}
+    )
+
+
+_INVALID = "The request had some invalid properties"
+_SEMANTIC = (
+    (
+        re.compile(r"table '([^']+)'"),
+        "SEM0100",
+        "'where' operator: Failed to resolve table or column expression named '{}'",
+    ),
+    (re.compile(r"column '([^']+)'"), "SEM0100", "'where' operator: Failed to resolve scalar expression named '{}'"),
+    # Kusto's own functions are in lower case. One that the local engine lacks the service may well have; any other
+    # name is a function that somebody would have had to save in the workspace.
+    (re.compile(r"function ([A-Z_]\w*)\(\)"), "SEM0260", "Unknown function: '{}'"),
+)
 
 
 _PARTIAL_ERROR = {

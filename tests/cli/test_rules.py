@@ -15,7 +15,7 @@ from detectors import rulebook
 from detectors.cli import main
 from detectors.commands.rules import short_duration
 from detectors.kql import load_tables
-from detectors.rule_format import parse_duration
+from detectors.rule_values import parse_duration
 from tests.cli.conftest import Result
 from tests.kusto.compiler import check
 
@@ -179,7 +179,7 @@ def test_lint_says_every_problem_on_a_line_of_its_own(written: Written) -> None:
     assert severity.startswith("mine/webhook-created.yaml: severity: 'Critical' is not a severity; ")
     assert query.startswith("mine/webhook-created.yaml: query: ")
     assert total == "0 rules, 2 problems"
-    assert run("lint", written.folder, "--json").data == {"rules": 0, "problems": [severity, query]}
+    assert run("lint", written.folder, "--json").data == {"rules": 0, "problems": [severity, query], "notes": []}
 
 
 def test_lint_takes_what_a_shell_makes_of_a_pattern_and_counts_each_rule_once(written: Written) -> None:
@@ -236,8 +236,8 @@ def test_a_case_that_fails_says_what_was_expected_and_what_came(written: Written
     title = "'Webhook created on aa-prod by mallory@contoso.com'"
     assert result.out.splitlines() == [
         "FAILED mine/webhook-created.tests.yaml: The operation succeeds",
-        "  expected severity Low, got Medium",
         f"  expected the title 'Something else', got {title}",
+        "  expected severity Low, got Medium",
         "FAILED mine/webhook-created.tests.yaml: A near miss, the same operation refused, is not reported",
         "  expected 3 matches, got 0",
         "0 passed, 2 failed",
@@ -263,8 +263,8 @@ def test_severity_in_a_case_is_what_triage_would_say(written: Written) -> None:
         (None, "mine/webhook-created.tests.yaml: is missing; write cases there"),
         ("cases: []", "mine/webhook-created.tests.yaml: cases: is missing or empty"),
         ("cases: [{name: x, rows: []}]", "mine/webhook-created.tests.yaml: case 1 (x): 'expect'"),
-        (CASE.format("{name: job, code: [{title: a, text: 5}]}"), "a case holds a value of the wrong kind"),
-        (CASE.format("{name: job, data: [5]}"), "a case holds a value of the wrong kind"),
+        (CASE.format("{name: job, code: [{title: a, text: 5}]}"), "mine/webhook-created.tests.yaml: case 1 (x): "),
+        (CASE.format("{name: job, data: [5]}"), "case 1 (x): the data of evidence is not a mapping"),
     ],
 )
 def test_a_rule_without_cases_exits_with_2_and_the_others_are_tested(
@@ -381,3 +381,41 @@ def test_durations_are_written_as_a_rule_file_writes_them() -> None:
     seconds = parse_duration("00:05:30")
     assert seconds
     assert parse_duration(short_duration(seconds)) == seconds
+
+
+COMMUNITY = Path(__file__).parents[1] / "rules" / "community"
+
+
+def test_lint_of_plain_sentinel_rules_has_notes_and_no_problem() -> None:
+    result = run("lint", COMMUNITY)
+    assert result.code == 0
+    *notes, total = result.out.splitlines()
+    assert all(note.startswith("note: community/") for note in notes)
+    assert total == f"8 rules, no problems, {len(notes)} notes"
+    data = run("lint", COMMUNITY, "--json").data
+    assert (data["rules"], data["problems"], len(data["notes"])) == (8, [], len(notes))
+
+
+def test_problems_come_before_notes(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("query: AzureActivity\n")
+    (tmp_path / "b.yaml").write_text("kind: NRT\n")
+    result = run("lint", tmp_path)
+    assert result.code == 1
+    assert result.out.splitlines()[0] == f"{tmp_path.name}/b.yaml: query: is missing; add it, nothing can run without"
+
+
+def test_plain_rules_are_listed_and_shown_from_every_folder_below() -> None:
+    listed = run("list", "--path", COMMUNITY, "--json").data
+    assert len(listed["rules"]) == 8
+    by_file = {line["file"]: line for line in listed["rules"]}
+    hunting = by_file["hunting-query"]
+    assert (hunting["frequency"], hunting["period"], hunting["severity"]) == ("1d", "7d", "Informational")
+    for wanted in ("hunting-query", "nested/hunting-query", hunting["id"]):
+        shown = run("show", wanted, "--path", COMMUNITY, "--json").data
+        assert shown["line"]["id"] == hunting["id"]
+    assert "Addresses on a public list" in run("show", hunting["id"], "--path", COMMUNITY).out
+
+
+def test_plain_rules_need_no_cases() -> None:
+    result = run("test", "--path", COMMUNITY)
+    assert (result.code, result.out) == (0, "0 passed, 0 failed\n")

@@ -1,5 +1,7 @@
 """Settings are checked once, and every problem is told at once."""
 
+import os
+
 import pytest
 
 from detectors.settings import SettingsError, describe, load_settings
@@ -84,3 +86,9 @@ def test_every_setting_is_described() -> None:
     for setting in describe():
         assert setting.name.isupper()
         assert len(setting.description) > 15
+
+
+def test_folders_of_rules_are_separated_by_commas_or_as_the_system_does_and_may_hold_spaces() -> None:
+    settings = load_settings(GOOD | {"RULES_PATH": f" my rules, /srv/b{os.pathsep}c ,,my rules"})
+    assert settings.rules_path == ("my rules", "/srv/b", "c")
+    assert load_settings(GOOD).rules_path == ()

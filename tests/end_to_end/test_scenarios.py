@@ -94,7 +94,10 @@ async def test_every_alert_of_the_attack_shows_the_script_and_the_watcher(
         sandbox.play_all()
         async with start(sandbox) as detector:
             report = await detector.hunt()
-            for alert in await alerts_of(detector, report.new_alerts):
+            collected = {rule.id for rule in detector.rules if "watchers" in rule.detector.enrich}
+            alerts = [a for a in await alerts_of(detector, report.new_alerts) if a.rule_id in collected]
+            assert len(alerts) >= 8
+            for alert in alerts:
                 scripts = [code for evidence in alert.evidence for code in evidence.code if code.focus]
                 assert scripts, alert.title
                 assert any("169.254.169.254" in code.text for code in scripts), alert.title
@@ -112,7 +115,7 @@ async def test_each_step_played_and_hunted_alone_gives_the_same_alerts(
 ) -> None:
     scenario = load_scenario(ATTACK)
     with Sandbox.start(tmp_path, scenario, clock) as sandbox:
-        async with start(sandbox) as detector:
+        async with start(sandbox, ATTACK) as detector:
             new: list[str] = []
             for number in range(len(scenario.steps)):
                 sandbox.play_step(number)
@@ -124,7 +127,7 @@ async def test_each_step_played_and_hunted_alone_gives_the_same_alerts(
 async def test_the_same_hunt_twice_alerts_once(start: Start, tmp_path: Path, clock: Clock) -> None:
     with Sandbox.start(tmp_path, ATTACK, clock) as sandbox:
         sandbox.play_all()
-        async with start(sandbox) as detector:
+        async with start(sandbox, ATTACK) as detector:
             first = await detector.hunt()
             clock.advance(minutes=5)
             assert (await detector.hunt()).new_alerts == ()
@@ -136,7 +139,7 @@ async def test_the_same_hunt_twice_alerts_once(start: Start, tmp_path: Path, clo
 async def test_two_hunts_at_once_alert_once(start: Start, tmp_path: Path, clock: Clock) -> None:
     with Sandbox.start(tmp_path, ATTACK, clock) as sandbox:
         sandbox.play_all()
-        async with start(sandbox) as one, start(sandbox) as other:
+        async with start(sandbox, ATTACK) as one, start(sandbox, ATTACK) as other:
             reports = await asyncio.gather(one.hunt(), other.hunt(), one.deliver(), other.deliver())
             await settle(one, clock)
             new = [*reports[0].new_alerts, *reports[1].new_alerts]
@@ -190,7 +193,7 @@ async def test_with_any_fault_no_alert_is_lost_and_the_log_says_what_happens_nex
     with Sandbox.start(tmp_path, ATTACK, clock) as sandbox:
         sandbox.play_all()
         sandbox.faults.set(endpoint, fault)
-        async with start(sandbox, ENRICHMENT_TIMEOUT="2s") as detector:
+        async with start(sandbox, ATTACK, ENRICHMENT_TIMEOUT="2s") as detector:
             with caplog.at_level(logging.WARNING):
                 during = await detector.hunt()
             assert words in caplog.text
@@ -223,7 +226,7 @@ async def test_an_automation_api_that_never_answers_delays_no_alert_past_its_dea
         assert sandbox.url != slow.url
         slow.play_step(0)
         slow.faults.set("automation", faults.Slow())
-        async with start(slow, ENRICHMENT_TIMEOUT="1s", TRIAGE_DEADLINE="1s") as detector:
+        async with start(slow, ATTACK, ENRICHMENT_TIMEOUT="1s", TRIAGE_DEADLINE="1s") as detector:
             report = await detector.hunt()
             slow.faults.clear()
             (alert,) = await alerts_of(detector, report.new_alerts)

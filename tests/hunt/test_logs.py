@@ -14,7 +14,8 @@ from azure.core.rest import HttpRequest
 from azure.identity.aio import ManagedIdentityCredential
 from azure.monitor.query.aio import LogsQueryClient
 
-from detectors.sources.logs import QueryError, json_value, query
+from detectors.sources import logs
+from detectors.sources.logs import MissingNameError, QueryError, json_value, query
 from detectors.sources.windows import Window
 from sandbox import faults
 from sandbox.faults import Fault
@@ -231,3 +232,58 @@ async def test_the_service_is_told_the_time_limit_and_the_window(ask: Asker) -> 
     (request,) = ask.sent.requests
     assert "wait=120" in request.headers["Prefer"]
     assert json.loads(request.content)["timespan"] == "2026-03-02T02:30:00.000Z/2026-03-02T03:00:00.000Z"
+
+
+@pytest.mark.parametrize(
+    ("text", "missing"),
+    [
+        ("NoSuchTable_CL | take 1", "the table NoSuchTable_CL"),
+        ("AzureActivity | where RunOn_s != ''", "the column RunOn_s"),
+        ("AzureActivity | extend Vip = _IsVip(Caller)", "the function _IsVip"),
+    ],
+)
+async def test_what_the_workspace_lacks_is_named(ask: Asker, text: str, missing: str) -> None:
+    with pytest.raises(MissingNameError) as caught:
+        await ask(text)
+    assert caught.value.missing == missing
+    assert missing.rsplit(" ", 1)[1] in str(caught.value)
+    assert caught.value.permanent
+    assert ask.requests == 1
+
+
+@pytest.mark.parametrize(
+    ("message", "missing"),
+    [
+        ("'where' operator: Failed to resolve column or scalar expression named 'A'", "the column A"),
+        ("'join' operator: Failed to resolve table expression named 'A b'", "the table A b"),
+        ("'extend' operator: Failed to resolve scalar expression named 'A'", "the column A"),
+        ("Unknown function: 'A'.", "the function A"),
+        ("Failed to resolve the fate of 'A'", None),
+    ],
+)
+def test_the_words_of_the_service_for_what_is_missing(message: str, missing: str | None) -> None:
+    class Response:
+        headers: dict[str, str] = {}  # noqa: RUF012 - a double of the client's response
+
+        def text(self) -> str:
+            inner = {
+                "code": "SemanticError",
+                "message": "A semantic error occurred.",
+                "innererror": {"message": message},
+            }
+            return json.dumps({"error": {"code": "BadArgumentError", "message": "wrong", "innererror": inner}})
+
+    class Refused:
+        status_code = 400
+        response = Response()
+        message = "wrong"
+
+    found = logs._of_status(Refused())
+    assert (found.missing if isinstance(found, MissingNameError) else None) == missing
+    assert message in str(found)
+
+
+async def test_a_syntax_error_is_no_missing_name(ask: Asker) -> None:
+    with pytest.raises(QueryError, match="line 1") as caught:
+        await ask("AzureActivity | wherex 1")
+    assert not isinstance(caught.value, MissingNameError)

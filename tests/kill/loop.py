@@ -12,6 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from detectors.app import load_rules
+from detectors.rule_operations import operations_of
 from detectors.triage.identity import identity_of, match_id
 from sandbox.activity import Action, rows_of, stable_id
 from tests.clock import Clock
@@ -145,7 +146,8 @@ class Loop:
             ids = [
                 match_id(rule.id, identity_of(rule, row))
                 for rule in self._rules
-                if f'"{operation}"'.casefold() in rule.query.casefold()
+                # What a rule on behaviour makes of a row depends on the others.
+                if rule.detector.stream and operation in operations_of(rule.query)
             ]
             if not ids:
                 raise ValueError(f"no rule names the operation {operation}; take another one")

@@ -20,7 +20,7 @@ GUID = "0b6f2f6e-54a4-4a8e-9d8b-1f0f6a3d5c11"
 
 
 def document(**changes: Any) -> dict[str, Any]:
-    """A small valid rule; a change to None removes the key."""
+    """A small valid rule, to be read strictly; a change to None removes the key."""
     rule: dict[str, Any] = {
         "id": GUID,
         "kind": "Scheduled",
@@ -38,6 +38,7 @@ def document(**changes: Any) -> dict[str, Any]:
             {"entityType": "Account", "fieldMappings": [{"identifier": "FullName", "columnName": "Caller"}]}
         ],
         "version": "1.0.0",
+        "detector": {},
     }
     rule |= changes
     return {key: value for key, value in rule.items() if value is not None}
@@ -195,6 +196,21 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
 ]
 
 
+WRONG += [
+    ({"suppressionEnabled": "yes", "suppressionDuration": "5h"}, "suppressionEnabled", "is text; it is true or false"),
+    ({"suppressionEnabled": True}, "suppressionDuration", "is missing; add it"),
+    ({"suppressionEnabled": True, "suppressionDuration": "2d"}, "suppressionDuration", "at most 24h"),
+]
+
+
+def test_suppression_is_read(tmp_path: Path) -> None:
+    for text in ("5h", "PT5H", "05:00:00"):
+        path = write(tmp_path, yaml.safe_dump(document(suppressionEnabled=True, suppressionDuration=text)))
+        assert load_rule(path, check_query=False).suppression == timedelta(hours=5)
+    path = write(tmp_path, yaml.safe_dump(document(suppressionEnabled=False, suppressionDuration="5h")))
+    assert not load_rule(path, check_query=False).suppression
+
+
 def test_the_rule_that_the_cases_below_break_is_valid(tmp_path: Path) -> None:
     rule = load_rule(write(tmp_path, yaml.safe_dump(document())))
     assert rule.path == "rules/foo.yaml"
@@ -229,7 +245,10 @@ TEXTS = [
 
 
 @pytest.mark.parametrize(("text", "essential"), TEXTS, ids=[essential[:40] for _, essential in TEXTS])
-def test_a_file_that_is_not_plain_yaml_is_refused_with_its_line(tmp_path: Path, text: str, essential: str) -> None:
+def test_a_file_that_is_not_plain_yaml_is_refused_with_its_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, essential: str
+) -> None:
+    monkeypatch.setattr(rulebook, "BUILT_IN", tmp_path)
     with pytest.raises(RuleError) as caught:
         load_rule(write(tmp_path, text))
     (problem,) = caught.value.problems
@@ -237,7 +256,8 @@ def test_a_file_that_is_not_plain_yaml_is_refused_with_its_line(tmp_path: Path, 
     assert essential in problem
 
 
-def test_a_file_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_not_utf8_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rulebook, "BUILT_IN", tmp_path)
     path = write(tmp_path, "")
     path.write_bytes(b"name: caf\xe9\n")
     with pytest.raises(RuleError, match="byte 9 is not UTF-8"):
@@ -299,7 +319,7 @@ def test_an_nrt_rule_has_no_frequency_and_runs_every_five_minutes_over_twenty_fi
     ],
 )
 def test_durations_are_sentinels_short_form_or_a_time_span(text: str, expected: timedelta | None) -> None:
-    from detectors.rule_format import parse_duration
+    from detectors.rule_values import parse_duration
 
     assert parse_duration(text) == expected
 

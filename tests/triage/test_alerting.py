@@ -30,9 +30,9 @@ def match_of(**changes: Any) -> Match:
     )
 
 
-def alert_of(match: Match, *evidence: Evidence) -> Alert:
+def alert_of(match: Match, *evidence: Evidence, rule: Rule = RULE) -> Alert:
     return build_alert(
-        RULE, match, evidence, created_at=Clock()(), query="q", query_url="", portal="https://portal.azure.com"
+        rule, match, evidence, created_at=Clock()(), query="q", query_url="", portal="https://portal.azure.com"
     )
 
 
@@ -60,11 +60,11 @@ def test_a_fact_that_leads_the_alert_anyway_is_not_told_twice() -> None:
 
 def test_the_resource_keeps_the_case_in_which_the_log_tells_it() -> None:
     told = f"{ACCOUNT}/runbooks/RB1"
-    assert display_resource_id(row(Properties_d={"entity": told})) == told
+    assert display_resource_id(RULE, row(Properties_d={"entity": told})) == told
 
 
 def test_a_property_that_names_another_resource_is_not_believed() -> None:
-    assert display_resource_id(row(Properties_d={"entity": "/subscriptions/other"})) == row()["_ResourceId"]
+    assert display_resource_id(RULE, row(Properties_d={"entity": "/subscriptions/other"})) == row()["_ResourceId"]
 
 
 def test_a_title_is_text_and_bounded_whatever_the_columns_hold() -> None:
