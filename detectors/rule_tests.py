@@ -1,4 +1,4 @@
-"""Runs the cases that lie beside a rule (:mod:`detectors.rule_cases`) on the local engine."""
+"""Runs the cases that lie beside a rule (:mod:`detectors.rulebook.cases`) on the local engine."""
 
 import dataclasses
 from collections import Counter
@@ -7,11 +7,19 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from detectors.kql import Engine, KqlError
-from detectors.kql_values import parse_datetime
+from detectors.kql.engine import Engine, KqlError
+from detectors.kql.values import parse_datetime
 from detectors.model import Evidence, Severity
 from detectors.rule import Rule
-from detectors.rule_cases import OTHER_SHAPES, STANDARD_RECORD, STANDARD_ROW, Case, CaseFile, Expectation, read_cases
+from detectors.rulebook.cases import (
+    OTHER_SHAPES,
+    STANDARD_RECORD,
+    STANDARD_ROW,
+    Case,
+    CaseFile,
+    Expectation,
+    read_cases,
+)
 from detectors.sources import activity_log
 from detectors.triage.alerting import entities_of, fill, text
 
@@ -48,7 +56,7 @@ def run_rule_tests(
 
 
 def matches_of(rule: Rule, case: Case, file: CaseFile, engine: Engine) -> list[dict[str, Any]]:
-    """The rows that *rule* returns for *case* of *file*. Raises :class:`detectors.kql.KqlError`.
+    """The rows that *rule* returns for *case* of *file*. Raises :class:`detectors.kql.text.KqlError`.
 
     The run is one minute after the latest row, so that ``ago()`` in a query does not depend on today.
     """

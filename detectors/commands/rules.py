@@ -9,8 +9,8 @@ from typing import Any, Final
 from detectors import rulebook, strict_yaml
 from detectors.commands.failure import CommandError
 from detectors.rule import Rule
-from detectors.rule_operations import operations_of
 from detectors.rulebook import RuleError
+from detectors.rulebook.operations import operations_of
 
 BUILT_IN: Final = "built-in"
 TESTS_SUFFIX: Final = rulebook.TESTS_SUFFIX

@@ -8,7 +8,7 @@ from typing import Any
 from detectors import rule_tests, rulebook
 from detectors.commands.failure import CommandError
 from detectors.commands.rules import TESTS_SUFFIX, find_file, locate
-from detectors.kql import Engine
+from detectors.kql.engine import Engine
 from detectors.model import Evidence, Severity
 from detectors.rule import Rule
 from detectors.rulebook import RuleError

@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from detectors import custom_detection, loose_yaml, rulebook, strict_yaml
+from detectors import rulebook, strict_yaml
 from detectors.commands.failure import CommandError
 from detectors.commands.rules import find_file, locate
 from detectors.export import arm, bicep
 from detectors.export.left_out import responder_texts
 from detectors.export.shape import CannotExport, NotCarried, Target
 from detectors.rule import Rule
-from detectors.rulebook import Rulebook
+from detectors.rulebook import Rulebook, custom_detection, loose_yaml
 
 LEFT_OUT_FILE: Final = "NOT-CARRIED.md"
 

@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from detectors.export.shape import NotCarried, iso_duration
-from detectors.rule_values import LONGEST_SUPPRESSION, read_duration
+from detectors.rulebook.values import LONGEST_SUPPRESSION, read_duration
 
 _DEFAULT_DURATION: Final = timedelta(hours=5)
 _AGGREGATIONS: Final = ("SingleAlert", "AlertPerResult")

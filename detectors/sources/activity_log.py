@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from detectors.kql import load_tables
-from detectors.kql_values import parse_datetime
+from detectors.kql.engine import load_tables
+from detectors.kql.values import parse_datetime
 
 TABLE: Final = "AzureActivity"
 

@@ -10,7 +10,7 @@ import hashlib
 from datetime import datetime, timedelta
 from typing import Final
 
-from detectors.query_text import aggregates
+from detectors.kql.traits import aggregates
 from detectors.rule import Rule
 from detectors.sources.windows import Watermark, Window, plan
 

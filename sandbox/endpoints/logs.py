@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from detectors.kql import Engine, KqlError, QueryResult
+from detectors.kql.engine import Engine, KqlError, QueryResult
 from sandbox.endpoints.authorization import refuse_logs
 from sandbox.faults import Fault, Partial
 from sandbox.rows import Rows, StoredRow, iso, parse_timespan, tables

@@ -14,8 +14,8 @@ import yaml
 from detectors import rulebook
 from detectors.cli import main
 from detectors.commands.rules import short_duration
-from detectors.kql import load_tables
-from detectors.rule_values import parse_duration
+from detectors.kql.engine import load_tables
+from detectors.rulebook.values import parse_duration
 from tests.cli.conftest import Result
 from tests.kusto.compiler import check
 

@@ -9,8 +9,8 @@ import pytest
 
 from detectors.condition import problems_of, read_progress, waits_of
 from detectors.heartbeat import build_heartbeat
+from detectors.kql.traits import aggregates, longest_span
 from detectors.model import AlertKind, Record, Severity
-from detectors.query_text import aggregates, longest_span
 from detectors.rule import DetectorOptions, Rule
 from detectors.sources.logs import MissingNameError
 from detectors.sources.windows import Window

@@ -5,10 +5,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from detectors import attack, kql
-from detectors.kql_text import tokens_of
+from detectors.kql import engine as kql
+from detectors.kql.text import tokens_of
 from detectors.rule import Rule
-from detectors.rule_operations import operations_of
+from detectors.rulebook import attack
+from detectors.rulebook.operations import operations_of
 from tests.coverage.data import Group, Operations, Peer, PeerRule, Peers
 
 CATCH_ALL: Final = "automation-operation-unnamed"

@@ -5,8 +5,8 @@ import re
 import pytest
 
 from detectors import rulebook
-from detectors.attack import TACTICS, TECHNIQUES, find, misfits, unlisted
 from detectors.rule import Rule
+from detectors.rulebook.attack import TACTICS, TECHNIQUES, find, misfits, unlisted
 
 RULES = rulebook.load(check_query=False).rules
 

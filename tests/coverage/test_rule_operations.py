@@ -2,7 +2,7 @@
 
 import pytest
 
-from detectors.rule_operations import operations_of
+from detectors.rulebook.operations import operations_of
 
 JOBS = "Microsoft.Automation/automationAccounts/jobs/write"
 

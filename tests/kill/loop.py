@@ -12,7 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from detectors.app import load_rules
-from detectors.rule_operations import operations_of
+from detectors.rulebook.operations import operations_of
 from detectors.triage.identity import identity_of, match_id
 from sandbox.activity import Action, rows_of, stable_id
 from tests.clock import Clock

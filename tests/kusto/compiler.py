@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from detectors.kql import TableSchema
+from detectors.kql.engine import TableSchema
 from tests.tools import NODE, NODE_MODULES
 
 _SCRIPT = Path(__file__).parent / "check.js"

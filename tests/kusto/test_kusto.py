@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import pytest
 
 from detectors import rulebook
-from detectors.kql import Engine, load_tables
+from detectors.kql.engine import Engine, load_tables
 from detectors.rule import Rule
 from tests.kusto.compiler import Checked, check
 

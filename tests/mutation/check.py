@@ -16,10 +16,11 @@ from unittest import mock
 import yaml
 
 from detectors import rule_tests, rulebook, strict_yaml
-from detectors.kql import Engine, QueryResult
+from detectors.kql.engine import Engine, QueryResult
 from detectors.model import Evidence, Severity
 from detectors.rule import Rule
 from detectors.rulebook import RuleError
+from detectors.rulebook import book as loader
 from detectors.triage.severity import assess
 from tests.mutation.document import Mutant, mutants, texts_not_mutated
 
@@ -181,7 +182,7 @@ class _RememberingEngine(Engine):
 @contextmanager
 def _one_engine(engine: Engine) -> Iterator[None]:
     """Let the loader check the query on *engine* instead of one of its own."""
-    with mock.patch.object(rulebook, "Engine", return_value=engine):
+    with mock.patch.object(loader, "Engine", return_value=engine):
         yield
 
 

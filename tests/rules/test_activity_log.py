@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detectors.kql import Engine, load_tables
+from detectors.kql.engine import Engine, load_tables
 from detectors.sources.activity_log import TABLE, BadRecord, read_records, to_row
 
 UPN = "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/upn"

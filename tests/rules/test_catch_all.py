@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detectors import rulebook
-from detectors.kql import Engine
+from detectors.kql.engine import Engine
 from detectors.rule import Rule
 from detectors.sources import activity_log
 from detectors.triage.identity import identity_of, match_id

@@ -13,13 +13,12 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from detectors import loose_yaml
 from detectors.app import Detector, load_rules
 from detectors.model import Severity
-from detectors.plain_rule import NoRule, read_plain_rule
 from detectors.rule import EntityMapping, Rule
-from detectors.rule_values import read_duration, words
-from detectors.rulebook import BUILT_IN, Rulebook, load
+from detectors.rulebook import BUILT_IN, Rulebook, load, loose_yaml
+from detectors.rulebook.plain import NoRule, read_plain_rule
+from detectors.rulebook.values import read_duration, words
 from detectors.settings import load_settings
 from detectors.strict_yaml import YamlProblem
 from sandbox.server import Sandbox

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detectors import kql
-from detectors.kql import Engine, KqlError, TableSchema, load_tables
-from detectors.kql_values import parse_datetime
+from detectors.kql import engine as kql
+from detectors.kql.engine import Engine, KqlError, TableSchema, load_tables
+from detectors.kql.values import parse_datetime
 
 NOW = datetime(2026, 3, 14, 12, tzinfo=UTC)
 ROW = {

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detectors import kql_text
-from detectors.kql import Engine, KqlError, TableSchema
+from detectors.kql import text as kql_text
+from detectors.kql.engine import Engine, KqlError, TableSchema
 
 
 @pytest.fixture(scope="module")

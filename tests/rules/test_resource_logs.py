@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from detectors import rule_tests, rulebook
-from detectors.kql import Engine, TableSchema, load_tables
+from detectors.kql.engine import Engine, TableSchema, load_tables
 from detectors.model import Source
 from detectors.rule import Rule
 from detectors.triage.alerting import build_alert

@@ -11,8 +11,9 @@ import pytest
 import yaml
 
 from detectors import rulebook
-from detectors.kql import Engine
+from detectors.kql.engine import Engine
 from detectors.rulebook import RuleError, load, load_rule
+from detectors.rulebook import book as loader
 from detectors.strict_yaml import MAX_BYTES
 from detectors.triage.enrichment import ENRICHMENTS
 
@@ -248,7 +249,7 @@ TEXTS = [
 def test_a_file_that_is_not_plain_yaml_is_refused_with_its_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, essential: str
 ) -> None:
-    monkeypatch.setattr(rulebook, "BUILT_IN", tmp_path)
+    monkeypatch.setattr(loader, "BUILT_IN", tmp_path)
     with pytest.raises(RuleError) as caught:
         load_rule(write(tmp_path, text))
     (problem,) = caught.value.problems
@@ -257,7 +258,7 @@ def test_a_file_that_is_not_plain_yaml_is_refused_with_its_line(
 
 
 def test_a_file_that_is_not_utf8_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rulebook, "BUILT_IN", tmp_path)
+    monkeypatch.setattr(loader, "BUILT_IN", tmp_path)
     path = write(tmp_path, "")
     path.write_bytes(b"name: caf\xe9\n")
     with pytest.raises(RuleError, match="byte 9 is not UTF-8"):
@@ -319,7 +320,7 @@ def test_an_nrt_rule_has_no_frequency_and_runs_every_five_minutes_over_twenty_fi
     ],
 )
 def test_durations_are_sentinels_short_form_or_a_time_span(text: str, expected: timedelta | None) -> None:
-    from detectors.rule_values import parse_duration
+    from detectors.rulebook.values import parse_duration
 
     assert parse_duration(text) == expected
 
@@ -386,6 +387,6 @@ def test_one_engine_serves_all_rules_of_a_load(monkeypatch: pytest.MonkeyPatch) 
         made.append(Engine())
         return made[-1]
 
-    monkeypatch.setattr(rulebook, "Engine", make)
+    monkeypatch.setattr(loader, "Engine", make)
     assert not load().problems
     assert len(made) == 1

@@ -12,12 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detectors import rule_cases, rule_tests, rulebook
-from detectors.attack import misfits
-from detectors.kql import Engine
+from detectors import rule_tests, rulebook
+from detectors.kql.engine import Engine
 from detectors.model import Evidence, Severity
 from detectors.rule import Rule
-from detectors.rule_operations import operations_of
+from detectors.rulebook import cases as rule_cases
+from detectors.rulebook.attack import misfits
+from detectors.rulebook.operations import operations_of
 from detectors.sources import activity_log
 from detectors.triage.severity import assess
 

@@ -16,7 +16,7 @@ from azure.monitor.query import LogsQueryResult
 from azure.monitor.query.aio import LogsQueryClient
 
 from detectors import rulebook
-from detectors.kql import load_tables
+from detectors.kql.engine import load_tables
 from sandbox.scenario import SCENARIOS, ScenarioError, load_scenario
 from sandbox.server import Sandbox
 from tests.sandbox.support import NOW, Clock, send

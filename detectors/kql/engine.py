@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Self
 
-from detectors.kql_text import (
+from detectors.kql.text import (
     INGESTION_COLUMN,
     KqlError,
     Token,
@@ -30,11 +30,11 @@ from detectors.kql_text import (
     tokens_of,
     where_is,
 )
-from detectors.kql_values import DUCKDB_TYPES, from_duckdb, kusto_type, quote_identifier, selected_column, to_duckdb
+from detectors.kql.values import DUCKDB_TYPES, from_duckdb, kusto_type, quote_identifier, selected_column, to_duckdb
 
 __all__ = ["TABLES", "Engine", "KqlError", "QueryResult", "TableSchema", "Translation", "load_tables"]
 
-TABLES: Final = Path(__file__).parent / "tables"
+TABLES: Final = Path(__file__).parents[1] / "tables"
 
 # Rows live in this DuckDB schema with the hidden column; `main` shows them without it. A query that calls
 # ingestion_time() is translated against this schema, every other query never sees the column.

@@ -9,7 +9,7 @@ import re
 from datetime import timedelta
 from typing import Final
 
-from detectors.kql_text import Token, tokens_of
+from detectors.kql.text import Token, tokens_of
 
 _OPERATOR: Final = re.compile(r"[a-z]+(?:-[a-z]+)*")
 _OVER_ROWS: Final = frozenset(

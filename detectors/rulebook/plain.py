@@ -7,17 +7,17 @@ key and what is done instead; the query's text is never touched.
 
 import re
 import uuid
-from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import PurePosixPath
 from typing import Any, Final
 
-from detectors import custom_detection
-from detectors.kql_text import line_at, tokens_of
+from detectors.kql.text import line_at, tokens_of
+from detectors.kql.traits import longest_span
 from detectors.model import Severity
-from detectors.query_text import longest_span
 from detectors.rule import EntityMapping, Rule
-from detectors.rule_values import (
+from detectors.rulebook import custom_detection
+from detectors.rulebook.reading import Reading
+from detectors.rulebook.values import (
     COLUMN,
     DEFAULT_FREQUENCY,
     DEFAULT_PERIOD,
@@ -71,12 +71,12 @@ class NoRule(Exception):
 
 
 def read_plain_rule(document: Any, file: str, key: str) -> tuple[Rule, list[str]]:
-    """The rule in *document* (of :mod:`detectors.loose_yaml`) and a note for each oddity, beginning with *file*.
+    """The rule in *document* (as ``loose_yaml`` reads it) and a note for each oddity, beginning with *file*.
 
     *key* is the file's path inside its folder, ``/`` between the parts: the id of a rule that has none is made from
     it. Raises :class:`NoRule`, and nothing else.
     """
-    reading = _Reading(file)
+    reading = Reading(file)
     if isinstance(document, dict) and custom_detection.is_one(document):
         document = custom_detection.to_analytics_rule(document, reading.note)
     if not isinstance(document, dict):
@@ -97,52 +97,7 @@ def derived_id(*parts: str) -> str:
     return str(uuid.uuid5(_IDS, text))
 
 
-class _Reading:
-    """Takes texts out of a document and keeps the notes."""
-
-    def __init__(self, file: str) -> None:
-        self.file = file
-        self.notes: list[str] = []
-
-    def note(self, key: str, text: str) -> None:
-        line = f"{self.file}: {key}: {text}"
-        if line not in self.notes:
-            self.notes.append(line)
-
-    def text(self, source: Mapping[str, Any], key: str, *, longest: int, prefix: str = "") -> str:
-        value = source.get(key)
-        if value is not None and not isinstance(value, str):
-            self.note(prefix + key, "is no text; it is passed over")
-        text = value.strip() if isinstance(value, str) else ""
-        if len(text) > longest:
-            self.note(prefix + key, f"has {len(text)} characters; the first {longest} are kept")
-        return text[:longest]
-
-    def texts(self, source: Mapping[str, Any], key: str) -> list[str]:
-        """A list of texts, or one text with commas."""
-        value = source.get(key)
-        if isinstance(value, str):
-            return [part.strip() for part in value.split(",") if part.strip()]
-        if value is not None and not isinstance(value, list):
-            self.note(key, "is no list; it is passed over")
-        return [item.strip() for item in value if isinstance(item, str)] if isinstance(value, list) else []
-
-    def mapping(self, source: Mapping[str, Any], key: str) -> dict[str, Any]:
-        value = source.get(key)
-        if value is not None and not isinstance(value, dict):
-            self.note(key, "is no mapping of keys; it is passed over")
-        return value if isinstance(value, dict) else {}
-
-    def mappings(self, source: Mapping[str, Any], key: str, shown: str = "") -> list[dict[str, Any]]:
-        value = source.get(key)
-        if isinstance(value, dict):
-            value = [value]
-        if value is not None and not isinstance(value, list):
-            self.note(shown or key, "is no list; it is passed over")
-        return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
-
-
-def _rule(reading: _Reading, document: dict[str, Any], query: str, key: str) -> Rule:
+def _rule(reading: Reading, document: dict[str, Any], query: str, key: str) -> Rule:
     hunting = all(document.get(key) is None for key in ("kind", "queryFrequency", "queryPeriod"))
     kind = _kind(reading, document, hunting=hunting)
     frequency, period = _timing(reading, document, kind, query, hunting=hunting)
@@ -180,7 +135,7 @@ def _rule(reading: _Reading, document: dict[str, Any], query: str, key: str) -> 
     )
 
 
-def _id(reading: _Reading, document: dict[str, Any], key: str) -> str:
+def _id(reading: Reading, document: dict[str, Any], key: str) -> str:
     text = reading.text(document, "id", longest=200)
     try:
         return str(uuid.UUID(text))
@@ -190,7 +145,7 @@ def _id(reading: _Reading, document: dict[str, Any], key: str) -> str:
         return made
 
 
-def _kind(reading: _Reading, document: dict[str, Any], *, hunting: bool) -> str:
+def _kind(reading: Reading, document: dict[str, Any], *, hunting: bool) -> str:
     if hunting:  # its one note is about the timing
         return "Scheduled"
     text = reading.text(document, "kind", longest=64)
@@ -201,7 +156,7 @@ def _kind(reading: _Reading, document: dict[str, Any], *, hunting: bool) -> str:
     return known or "Scheduled"
 
 
-def _name(reading: _Reading, document: dict[str, Any], key: str) -> str:
+def _name(reading: Reading, document: dict[str, Any], key: str) -> str:
     if name := _unquoted(reading.text(document, "name", longest=256)):
         return name
     stem = PurePosixPath(key).stem[:256] or "rule"
@@ -214,7 +169,7 @@ def _unquoted(text: str) -> str:
     return text[1:-1].strip() if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"" else text
 
 
-def _severity(reading: _Reading, document: dict[str, Any], *, hunting: bool) -> Severity:
+def _severity(reading: Reading, document: dict[str, Any], *, hunting: bool) -> Severity:
     text = reading.text(document, "severity", longest=64)
     if hunting and not text:
         return Severity.INFORMATIONAL
@@ -231,7 +186,7 @@ def _severity(reading: _Reading, document: dict[str, Any], *, hunting: bool) -> 
 
 
 def _timing(
-    reading: _Reading, document: dict[str, Any], kind: str, query: str, *, hunting: bool
+    reading: Reading, document: dict[str, Any], kind: str, query: str, *, hunting: bool
 ) -> tuple[timedelta, timedelta]:
     if kind == "NRT":
         for key in ("queryFrequency", "queryPeriod"):
@@ -273,7 +228,7 @@ def _period_of(query: str, frequency: timedelta) -> tuple[timedelta, str]:
     return period, named if longest == period else "the query names no longer time"
 
 
-def _duration(reading: _Reading, document: dict[str, Any], key: str) -> timedelta | None:
+def _duration(reading: Reading, document: dict[str, Any], key: str) -> timedelta | None:
     text = reading.text(document, key, longest=64)
     if not text:
         return None
@@ -295,7 +250,7 @@ def _shown(duration: timedelta) -> str:
     return f"{seconds}s"
 
 
-def _trigger(reading: _Reading, document: dict[str, Any]) -> tuple[str, int]:
+def _trigger(reading: Reading, document: dict[str, Any]) -> tuple[str, int]:
     text = reading.text(document, "triggerOperator", longest=64)
     operator = OPERATORS.get(text.lower()) if text else "gt"
     if operator is None:
@@ -309,7 +264,7 @@ def _trigger(reading: _Reading, document: dict[str, Any]) -> tuple[str, int]:
     return operator or "gt", min(threshold, 10_000)
 
 
-def _tactics(reading: _Reading, document: dict[str, Any]) -> tuple[str, ...]:
+def _tactics(reading: Reading, document: dict[str, Any]) -> tuple[str, ...]:
     by_fold = {tactic.casefold(): tactic for tactic in TACTICS}
     tactics = []
     for text in reading.texts(document, "tactics"):
@@ -321,7 +276,7 @@ def _tactics(reading: _Reading, document: dict[str, Any]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(tactics))
 
 
-def _techniques(reading: _Reading, document: dict[str, Any]) -> tuple[str, ...]:
+def _techniques(reading: Reading, document: dict[str, Any]) -> tuple[str, ...]:
     techniques = []
     for text in reading.texts(document, "relevantTechniques"):
         if TECHNIQUE.fullmatch(text.upper()):
@@ -342,7 +297,7 @@ def _tags(document: dict[str, Any]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(tags))
 
 
-def _entity_mappings(reading: _Reading, document: dict[str, Any], query: str) -> tuple[EntityMapping, ...]:
+def _entity_mappings(reading: Reading, document: dict[str, Any], query: str) -> tuple[EntityMapping, ...]:
     mappings = reading.mappings(document, "entityMappings")
     if not mappings:
         words = (token.group() for token in tokens_of(query) if token.lastgroup == "name")
@@ -372,7 +327,7 @@ def _entity_mappings(reading: _Reading, document: dict[str, Any], query: str) ->
     return tuple(result)
 
 
-def _custom_details(reading: _Reading, document: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+def _custom_details(reading: Reading, document: dict[str, Any]) -> tuple[tuple[str, str], ...]:
     details = reading.mapping(document, "customDetails")
     if len(details) > 20:
         reading.note("customDetails", f"has {len(details)} entries; Sentinel takes at most 20, all are kept")
@@ -385,7 +340,7 @@ def _custom_details(reading: _Reading, document: dict[str, Any]) -> tuple[tuple[
     return tuple(pairs)
 
 
-def _suppression(reading: _Reading, document: dict[str, Any]) -> timedelta:
+def _suppression(reading: Reading, document: dict[str, Any]) -> timedelta:
     if reading.text(document, "suppressionEnabled", longest=16).lower() not in {"true", "yes", "on"}:
         return timedelta(0)
     text = reading.text(document, "suppressionDuration", longest=64)
@@ -398,14 +353,14 @@ def _suppression(reading: _Reading, document: dict[str, Any]) -> timedelta:
     return min(duration, LONGEST_SUPPRESSION)
 
 
-def _version(reading: _Reading, document: dict[str, Any]) -> str:
+def _version(reading: Reading, document: dict[str, Any]) -> str:
     version = reading.text(document, "version", longest=20)
     if not version:
         reading.note("version", "is not given; 0.0.0 is shown")
     return version or "0.0.0"
 
 
-def _note_placeholders(reading: _Reading, query: str) -> None:
+def _note_placeholders(reading: Reading, query: str) -> None:
     # Text in a string is a null time to todatetime(), and every comparison with null is false: no error, no rows.
     found = (token for token in tokens_of(query) if _FILLED_BY_HUNTING.search(token.group()))
     lines = sorted({line_at(query, token.start()) for token in found})
@@ -415,7 +370,7 @@ def _note_placeholders(reading: _Reading, query: str) -> None:
         reading.note("query", f"{where}: holds {{{{StartTimeISO}}}} or {{{{EndTimeISO}}}}, {told}")
 
 
-def _note_rest(reading: _Reading, document: dict[str, Any]) -> None:
+def _note_rest(reading: Reading, document: dict[str, Any]) -> None:
     status = reading.text(document, "status", longest=64).casefold()
     enabled = reading.text(document, "enabled", longest=16).casefold()
     if status in {"deprecated", "disabled"} or enabled == "false":

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any, Final
 
-from detectors.rule_values import ENTITIES, read_duration
+from detectors.rulebook.values import ENTITIES, read_duration
 
 Note = Callable[[str, str], None]
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 from detectors import strict_yaml
 from detectors.model import Severity
 from detectors.rule import DetectorOptions, EntityMapping, Rule
-from detectors.rule_values import (
+from detectors.rulebook.values import (
     COLUMN,
     DEFAULT_FREQUENCY,
     DEFAULT_PERIOD,

@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-from detectors.kql_text import tokens_of
+from detectors.kql.text import tokens_of
 
 AUTOMATION: Final = "Microsoft.Automation/"
 

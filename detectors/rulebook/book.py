@@ -1,9 +1,9 @@
 """Rule files to rules: read, check everything, and report every problem at once in one line each.
 
 Two readings of one format. The built-in rules and every rule with the key ``detector:`` are read strictly
-(:mod:`detectors.rule_format`): what is wrong is a problem and keeps the rule out. Every other rule is somebody's
-Sentinel rule and read tolerantly (:mod:`detectors.plain_rule`): what is odd is a note. Here the files are found, the
-query is translated and the columns that a rule names are compared with those that its query returns.
+(:mod:`detectors.rulebook.strict`): what is wrong is a problem and keeps the rule out. Every other rule is somebody's
+Sentinel rule and read tolerantly (:mod:`detectors.rulebook.plain`): what is odd is a note. Here the files are found,
+the query is translated and the columns that a rule names are compared with those that its query returns.
 """
 
 import contextlib
@@ -15,14 +15,15 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-from detectors import loose_yaml, plain_rule, rule_format, strict_yaml
-from detectors.attack import misfits
-from detectors.kql import Engine, KqlError, load_tables
-from detectors.kql_text import tokens_of
+from detectors import strict_yaml
+from detectors.kql.engine import Engine, KqlError, load_tables
+from detectors.kql.text import tokens_of
 from detectors.rule import Rule
-from detectors.rule_values import PLACEHOLDER
+from detectors.rulebook import loose_yaml, plain, strict
+from detectors.rulebook.attack import misfits
+from detectors.rulebook.values import PLACEHOLDER
 
-BUILT_IN: Final = Path(__file__).parent / "rules"
+BUILT_IN: Final = Path(__file__).parents[1] / "rules"
 
 ENRICHMENTS: Final = (
     "runbook",
@@ -153,8 +154,8 @@ def _read(path: Path, root: Path, engine: Engine | None) -> _Read:
         return _read_strictly(path, key, file, engine)
     noted = [f"{file}: {note}" for note in notes]
     try:
-        rule, more = plain_rule.read_plain_rule(document, file, key)
-    except plain_rule.NoRule as reason:
+        rule, more = plain.read_plain_rule(document, file, key)
+    except plain.NoRule as reason:
         line = f"{file}: {reason}"
         return _Read(path, key, None, (line,)) if reason.broken else _Read(path, key, None, (), (*noted, line))
     noted += more
@@ -177,7 +178,7 @@ def _read_strictly(path: Path, key: str, file: str, engine: Engine | None) -> _R
         document: Any = strict_yaml.read(path)
     except strict_yaml.YamlProblem as problem:
         return _Read(path, key, None, (f"{file}: {problem}",))
-    rule, problems = rule_format.read_rule(document, file, ENRICHMENTS)
+    rule, problems = strict.read_rule(document, file, ENRICHMENTS)
     problems += [f"{file}: relevantTechniques: {problem}" for problem in misfits(rule.techniques, rule.tactics)]
     if engine is not None and rule.query:
         problems += [f"{file}: {problem}" for problem in _query_problems(rule, engine)]
@@ -193,20 +194,20 @@ def _distinct(read: Iterable[_Read], problems: list[str], notes: list[str]) -> l
     order = list(read)
     taken: dict[str, Rule] = {}
     placed: dict[int, Rule] = {}
-    for strict in (True, False):
+    for of_ours in (True, False):
         for position, each in enumerate(order):
             rule = each.rule
-            if rule is None or rule.plain is strict:
+            if rule is None or rule.plain is of_ours:
                 continue
             first = taken.get(rule.id)
-            if first is not None and strict:
+            if first is not None and of_ours:
                 problems.append(f"{rule.path}: id: {rule.id} is already the id of {first.path}; give it a new GUID")
                 continue
             if first is not None and _lines(first.query) == _lines(rule.query):
                 notes.append(f"{rule.path}: id: a copy of {first.path}, with its id and query; it is not loaded twice")
                 continue
             if first is not None:
-                made = plain_rule.derived_id(rule.id, rule.query)
+                made = plain.derived_id(rule.id, rule.query)
                 if made in taken:
                     notes.append(f"{rule.path}: id: a copy of {taken[made].path}; it is not loaded twice")
                     continue
