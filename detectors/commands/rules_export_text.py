@@ -2,7 +2,7 @@
 
 import shlex
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from detectors.commands.plain import fields, indented, table
 from detectors.commands.rules_export import ExportedRule, ExportResult
@@ -13,12 +13,14 @@ from detectors.export.shape import Target
 def export_text(result: ExportResult) -> str:
     """Each rule with the keys that its export does not hold as they were, why, the numbers and the next step.
 
-    The reasons are told once for all rules: they are the same for most, and the file has them rule by rule.
+    What every rule loses stands in the reasons alone, which are told once: beside each name it would hide what is
+    particular. The file has all of it rule by rule.
     """
     lines = [visible(problem) for problem in result.problems]
     done = [rule for rule in result.rules if not rule.refused]
     lines += [visible(f"note: {note}") for note in result.notes]
-    lines += [visible(_rule_line(rule)) for rule in result.rules]
+    common = _lost_by_all(done)
+    lines += [visible(_rule_line(rule, common)) for rule in result.rules]
     if reasons := _reasons(done):
         lines += ["", "not carried over, or not as it was", *indented(reasons)]
     missing = len(result.rules) - len(done)
@@ -37,11 +39,20 @@ def export_text(result: ExportResult) -> str:
     return "\n".join([*lines, *fields(rows)]) + "\n"
 
 
-def _rule_line(rule: ExportedRule) -> str:
+def _lost_by_all(rules: Sequence[ExportedRule]) -> frozenset[str]:
+    """Keys that stand in the left-out list of each of *rules*; of a single rule all are particular."""
+    keys = [{each.key for each in rule.not_carried} for rule in rules]
+    return frozenset(set.intersection(*keys)) if len(keys) > 1 else frozenset()
+
+
+def _rule_line(rule: ExportedRule, common: frozenset[str]) -> str:
     if rule.refused:
         return f"NOT EXPORTED {rule.file}: {rule.refused}"
-    keys = ", ".join(dict.fromkeys(each.key for each in rule.not_carried))
-    return f"{rule.path}: {f'without {keys}' if keys else 'whole'}"
+    keys = list(dict.fromkeys(each.key for each in rule.not_carried))
+    own = ", ".join(key for key in keys if key not in common)
+    if common:
+        return f"{rule.path}{f': also not as it was: {own}' if own else ''}"
+    return f"{rule.path}: {f'not as it was: {own}' if own else 'whole'}"
 
 
 def _reasons(rules: Iterable[ExportedRule]) -> list[str]:

@@ -214,9 +214,12 @@ def test_lint_exits_with_2_when_there_is_nothing_to_check(written: Written) -> N
 
 
 def test_every_case_beside_the_built_in_rules_passes() -> None:
-    result = run("test")
+    # A few of them, over every table: tests/rules runs them all.
+    chosen = [SEED, "job-on-hybrid-worker", "automation-audit-event"]
+    result = run("test", *chosen)
     assert (result.code, result.err) == (0, "")
-    names = [case for path in BUILT_IN for case in yaml.safe_load(rulebook.tests_of(path).read_text())["cases"]]
+    paths = [path for path in BUILT_IN if path.stem in chosen]
+    names = [case for path in paths for case in yaml.safe_load(rulebook.tests_of(path).read_text())["cases"]]
     assert result.out == f"{len(names)} passed, 0 failed\n"
 
 
