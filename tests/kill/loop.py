@@ -6,12 +6,14 @@ repeated in kind, not to the byte.
 
 import dataclasses
 import random
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
-from detectors.app import load_rules
+from detectors import rulebook
+from detectors.rule import Rule
 from detectors.rulebook.operations import operations_of
 from detectors.triage.identity import identity_of, match_id
 from sandbox.activity import Action, rows_of, stable_id
@@ -20,6 +22,7 @@ from tests.kill.life import End, WorkerBroken, live
 from tests.kill.servers import StoreName, WatchedSandbox, state
 from tests.kill.switch import Moment, Plan
 from tests.kill.verdict import Verdict, compare, read
+from tests.kill.worker import RULES
 
 _ACTIONS = 3
 """New ones in each round: few enough that Teams gets a card for each."""
@@ -67,7 +70,7 @@ def run(
     """
     clock = Clock()
     with WatchedSandbox.start(folder, None, clock) as sandbox, state(store, folder, sandbox.switch) as settings:
-        loop = Loop(sandbox, clock, settings, folder / "worker.log", seed)
+        loop = Loop(sandbox, clock, settings, folder / "worker.log", folder / "rules", seed)
         while loop.kills < kills:
             loop.round(kills - loop.kills, progress)
         return loop.outcome()
@@ -76,14 +79,16 @@ def run(
 class Loop:
     """Rounds of one run, over one sandbox and one store."""
 
-    def __init__(self, sandbox: WatchedSandbox, clock: Clock, settings: dict[str, str], log: Path, seed: int) -> None:
+    def __init__(
+        self, sandbox: WatchedSandbox, clock: Clock, settings: dict[str, str], log: Path, folder: Path, seed: int
+    ) -> None:
         self._sandbox = sandbox
         self._clock = clock
-        self._environment = sandbox.environment() | settings
+        self._rules = _rules_to(folder)
+        self._environment = sandbox.environment() | settings | {RULES: str(folder)}
         self._log = log
         self._random = random.Random(seed)  # noqa: S311 - a test's choices, not a secret
         self._seed = seed
-        self._rules = load_rules()
         self._actions = 0
         self._verdict = Verdict()
         self._usual = dict(_USUAL)
@@ -146,8 +151,7 @@ class Loop:
             ids = [
                 match_id(rule.id, identity_of(rule, row))
                 for rule in self._rules
-                # What a rule on behaviour makes of a row depends on the others.
-                if rule.detector.stream and operation in operations_of(rule.query)
+                if operation in operations_of(rule.query)
             ]
             if not ids:
                 raise ValueError(f"no rule names the operation {operation}; take another one")
@@ -178,3 +182,17 @@ class Loop:
             raise WorkerBroken(f"{self._in_vain} kills in a row were planned at requests that never came")
         self._usual = {place: max(self._seen[place], 1) for place in self._usual}
         self._seen = Counter()
+
+
+def _rules_to(folder: Path) -> tuple[Rule, ...]:
+    """Copy the rules on the operations of the loop to *folder*: what all the others ask would only cost time.
+
+    Without those on behaviour, because what they make of a row depends on the others.
+    """
+    folder.mkdir()
+    wanted = {operation for operation, _ in _OPERATIONS}
+    for path in rulebook.rule_files(rulebook.BUILT_IN):
+        rule = rulebook.load_rule(path, check_query=False)
+        if rule.detector.stream and wanted.intersection(operations_of(rule.query)):
+            shutil.copyfile(path, folder / path.name)
+    return rulebook.load([folder], check_query=False).rules

@@ -13,15 +13,20 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from detectors import rulebook
 from detectors.app import Detector
 from detectors.settings import load_settings
 from detectors.state.sqlite import SqliteStore
 
 CONTROL = "KILL_CONTROL_FD"
 """Environment variable with the number of the control socket."""
+
+RULES = "KILL_RULES"
+"""Environment variable with the folder of the rules that run, in the place of the built-in ones."""
 
 _EVER = timedelta(days=7)
 """Later than any retry, earlier than the ``due`` of what is dead."""
@@ -108,7 +113,8 @@ async def _do(detector: Detector, verb: str) -> None:
 def main() -> None:
     """Run as ``python -m tests.kill.worker``, by :mod:`tests.kill.life` only."""
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
-    with contextlib.closing(Control(int(os.environ[CONTROL]))) as control, told_of_sqlite(control):
+    rules = mock.patch.object(rulebook, "BUILT_IN", Path(os.environ[RULES]))
+    with contextlib.closing(Control(int(os.environ[CONTROL]))) as control, told_of_sqlite(control), rules:
         asyncio.run(work(control))
 
 
