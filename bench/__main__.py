@@ -5,9 +5,9 @@ import platform
 import sys
 from pathlib import Path
 
-from bench import imports
+from bench import imports, stream
 
-MEASURES = (imports.measure,)
+MEASURES = (imports.measure, stream.measure)
 
 
 def main() -> None:
