@@ -1,15 +1,19 @@
 """The triggers. No logic: each hands over to :class:`detectors.app.Detector`, which the command line runs as well."""
 
+# ruff: noqa: UP006
+# The worker refuses list[...] as an annotation of a trigger, and with one function the whole app is gone.
+
 import os
 import sys
 import types
+import typing
 
 # From Python 3.13 the Functions worker takes __main__ away, and duckdb imports it when it loads.
 sys.modules.setdefault("__main__", types.ModuleType("__main__"))
 
 import azure.functions as func
 
-from detectors.app import SharedDetector
+from detectors.worker import CONNECTION, SharedDetector, StreamDetector, binding_setting, stream_is_set_up
 
 app = func.FunctionApp()
 shared = SharedDetector(os.environ)
@@ -31,3 +35,26 @@ async def sweep(timer: func.TimerRequest) -> None:
 async def deliver(timer: func.TimerRequest) -> None:
     """Every minute: whatever is stored and not yet delivered."""
     await (await shared.get()).deliver()
+
+
+if stream_is_set_up(os.environ):
+    streaming = StreamDetector(os.environ)
+
+    # Without an end: it raises only while the store takes nothing at all, and then a checkpoint would lose the batch.
+    @app.event_hub_message_trigger(
+        arg_name="events",
+        connection=CONNECTION,
+        event_hub_name=binding_setting(os.environ, "ACTIVITY_LOG_HUB_NAME", "insights-activity-logs"),
+        consumer_group=binding_setting(os.environ, "ACTIVITY_LOG_HUB_CONSUMER_GROUP", "$Default"),
+        cardinality=func.Cardinality.MANY,
+        data_type=func.DataType.BINARY,
+    )
+    @app.retry(
+        strategy="exponential_backoff",
+        max_retry_count="-1",
+        minimum_interval="00:00:05",
+        maximum_interval="00:05:00",
+    )
+    def stream(events: typing.List[func.EventHubEvent]) -> None:
+        """Every batch of the Activity Log's Event Hub export: the rules that run on the stream."""
+        streaming.run(events)

@@ -11,19 +11,26 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from detectors.settings import Settings, SettingsError, load_settings
+from detectors.settings import Settings
 
 if TYPE_CHECKING:
     from azure.core.credentials_async import AsyncTokenCredential
 
     from detectors.delivery.destination import Destination
+    from detectors.delivery.followup import FollowUp
     from detectors.delivery.outbox import DeliveryReport, Outbox
     from detectors.model import Evidence, Match
     from detectors.rule import Rule
+    from detectors.sources.batches import Batches, BatchReport
     from detectors.sources.hunt import Hunt, HuntReport
+    from detectors.sources.quarantine import Item, Position, Quarantine, Reason
     from detectors.sources.windows import Window
+    from detectors.state.azure import AzureStore
+    from detectors.state.objects import Objects
+    from detectors.state.sqlite import SqliteStore
     from detectors.state.store import Store
     from detectors.triage.enrichment.clients import AutomationClients
+    from detectors.triage.intake import Intake
 
 _log = logging.getLogger(__name__)
 
@@ -37,7 +44,8 @@ def utc_now() -> datetime:
 
 
 class Detector:
-    """The whole detector. :meth:`open` it once, call :meth:`hunt`, :meth:`sweep` and :meth:`deliver` as often as due.
+    """The whole detector. :meth:`open` it once, call :meth:`hunt`, :meth:`sweep` and :meth:`deliver` as often as due
+    and :meth:`stream` with each batch.
 
     All methods belong to one event loop. Two detectors, in one process or in two, may run at the same time.
     """
@@ -56,10 +64,13 @@ class Detector:
         self._sleep = sleep
         self._closing: list[Callable[[], Awaitable[None]]] = []
         self.store: Store
+        self._objects: Objects
         self.rules: tuple[Rule, ...] = ()
         self.destinations: tuple[Destination, ...] = ()
         self._hunt: Hunt
+        self._intake: Intake
         self._outbox: Outbox
+        self._batches: Batches | None = None
 
     async def open(self) -> None:
         """Create clients, open the store, load the rules. Raises what the store or a client raises."""
@@ -73,11 +84,11 @@ class Detector:
 
         settings = self._settings
         credential = self._credential()
-        self.store = self._open_store(credential)
+        self.store = self._objects = self._open_store(credential)
         await self.store.open()
         self._closing.append(self.store.close)
         self.rules = load_rules(settings.rules_path)
-        intake = Intake(store=self.store, clock=self._clock)
+        self._intake = intake = Intake(store=self.store, clock=self._clock)
         configuration = configuration_of(settings, self._environment)
         self.destinations = build(
             configuration,
@@ -152,6 +163,78 @@ class Detector:
             _log.info("delivery: looked at %d records, %d left for the next run", report.looked_at, report.left)
         return report
 
+    async def stream(self, bodies: Sequence[bytes], positions: "Sequence[Position]") -> "BatchReport":
+        """Judge the messages of one Event Hub batch, *positions* being where each stood.
+
+        When it returns, every match is stored and what could not be handled is in quarantine; triage and sending have
+        had STREAM_TIME_BUDGET. Raises :class:`detectors.state.store.StoreUnavailable` when the store took neither.
+        """
+        async with self._following_up() as follow_up:
+            return await self._stream_batches().run(bodies, positions, follow_up.add)
+
+    async def replay(self, bodies: Sequence[bytes], positions: "Sequence[Position]") -> "BatchReport":
+        """:meth:`stream` for bytes that are kept elsewhere: what is damaged is told, and set aside nowhere."""
+        async with self._following_up() as follow_up:
+            return await self._stream_batches().judge_and_store(bodies, positions, follow_up.add)
+
+    @property
+    def quarantine(self) -> "Quarantine":
+        """What the stream set aside."""
+        from detectors.sources.quarantine import Quarantine
+
+        return Quarantine(self._objects)
+
+    def _stream_batches(self) -> "Batches":
+        # DuckDB and the translation of every rule are paid for by the first batch, not by every cold start.
+        from detectors.sources.batches import Batches
+        from detectors.sources.stream import StreamJudge
+
+        if self._batches is None:
+            judge = StreamJudge(self.rules)
+            for rule, reason in judge.refused:
+                _log.error("the rule %s does not run on the stream, only in the hunt: %s", rule.name, reason)
+            self._batches = Batches(
+                judge=judge,
+                intake=self._intake,
+                quarantine=self.quarantine,
+                report=self._report_quarantine,
+                allowance=self._settings.hunt_alert_limit,
+                clock=self._clock,
+                sleep=self._sleep,
+            )
+        return self._batches
+
+    async def _report_quarantine(self, kind: "Reason", items: "Sequence[Item]", names: Sequence[str]) -> None:
+        from detectors.model import Record
+        from detectors.sources.quarantine import Reason
+        from detectors.triage import health
+
+        now = self._clock()
+        alert = health.quarantined(
+            hub=items[0].position.hub,
+            partition=items[0].position.partition,
+            pieces=len(items),
+            size=sum(len(item.data) for item in items),
+            reason=items[0].reason,
+            entry=names[0],
+            whole=kind is Reason.NOT_STORED,
+            now=now,
+        )
+        await self.store.create(Record(id=alert.id, due=now, created_at=now, alert=alert))
+
+    def _following_up(self) -> "FollowUp":
+        from detectors.delivery.followup import FollowUp
+
+        async def process(record_id: str) -> None:
+            try:
+                await self._outbox.process(record_id)
+            except Exception:  # noqa: BLE001 - see below
+                # It is stored and due. Failing the batch for it would hold the partition, for a defect for ever.
+                _log.exception("alert %s is left to the deliver timer", record_id)
+
+        deadline = self._clock() + self._settings.stream_time_budget
+        return FollowUp(process, deadline=deadline, clock=self._clock)
+
     async def _with_follow_up(self, run: Callable[..., Awaitable["HuntReport"]]) -> "HuntReport":
         from detectors.delivery.followup import FollowUp
 
@@ -185,7 +268,7 @@ class Detector:
         self._closing.append(credential.close)
         return credential
 
-    def _open_store(self, credential: "AsyncTokenCredential") -> "Store":
+    def _open_store(self, credential: "AsyncTokenCredential") -> "AzureStore | SqliteStore":
         settings = self._settings
         if settings.state_connection_string or settings.state_table_endpoint:
             from detectors.state.azure import AzureStore
@@ -300,38 +383,3 @@ def load_rules(paths: Sequence[str] = ()) -> "tuple[Rule, ...]":
             plain, len(book.notes), " ".join(map(str, folders)),
         )  # fmt: skip
     return book.rules
-
-
-class SharedDetector:
-    """The one detector of a Functions worker, created by the first invocation that needs it.
-
-    Settings are validated when the app is loaded. Wrong ones are logged at once and fail every invocation with the
-    whole list: an app that did not index at all would look like an app without functions, and nobody would be told.
-    """
-
-    def __init__(self, environment: Mapping[str, str]) -> None:
-        self._environment = environment
-        self._lock: asyncio.Lock | None = None
-        self.opened: Detector | None = None
-        """The open detector, once an invocation has needed it."""
-        try:
-            self._settings: Settings | SettingsError = load_settings(environment)
-        except SettingsError as error:
-            _log.critical("%s", error)
-            self._settings = error
-
-    async def get(self) -> Detector:
-        """The open detector. Raises :class:`SettingsError`, or what opening it raised; the next call tries again."""
-        if isinstance(self._settings, SettingsError):
-            raise self._settings
-        self._lock = self._lock or asyncio.Lock()
-        async with self._lock:
-            if self.opened is None:
-                detector = Detector(self._settings, environment=self._environment)
-                try:
-                    await detector.open()
-                except BaseException:
-                    await detector.close()
-                    raise
-                self.opened = detector
-            return self.opened

@@ -77,6 +77,9 @@ def build_parser() -> argparse.ArgumentParser:
     add("hunt", "Hunt once from the watermarks to now, and send what is found.")
     add("sweep", "Read the last day once more, for rows that arrived late.")
     add("deliver", "Triage and send what is stored and due.")
+    replay = add("replay", "Judge exported files, or what the stream set aside, once more.")
+    replay.add_argument("file", type=Path, nargs="*", metavar="FILE", help="files of Activity Log records, gzip or not")
+    replay.add_argument("--quarantine", action="store_true", help="everything that is in quarantine")
     show = add("show", "Show one alert: facts, evidence, where it has arrived.")
     show.add_argument("id", help="id of the alert, or its first 6 characters or more while it waits or is dead")
     show.add_argument("--full", action="store_true", help="show scripts from first line to last")
@@ -226,6 +229,11 @@ async def _command(
         case "deliver":
             delivered = await run.deliver(detector, clock())
             return Outcome(delivered, printing.deliver_text(delivered), UNHEALTHY if delivered.failed else OK)
+        case "replay":
+            from detectors.commands.replay import replay
+
+            replayed = await replay(detector, options.file, quarantine=options.quarantine, now=clock())
+            return Outcome(replayed, printing.replayed_text(replayed), OK if replayed.whole else UNHEALTHY)
         case "show":
             from detectors.commands.alert_text import record_text
 

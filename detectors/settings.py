@@ -267,6 +267,20 @@ class Settings:
         _integer(1, 1000), "100", "Alerts per rule and run that go out one by one; the rest goes out as a summary"
     )
     sweep_lookback: timedelta = _setting(_duration, "1d", "How far back the hourly sweep re-reads")
+    activity_log_hub: str = _setting(
+        _text,
+        "",
+        "Connection string of the Event Hubs namespace that the Activity Log is exported to, for development; an app "
+        "with a managed identity sets ACTIVITY_LOG_HUB__fullyQualifiedNamespace instead",
+        secret=True,
+    )
+    activity_log_hub_name: str = _setting(_text, "insights-activity-logs", "Name of the Event Hub")
+    activity_log_hub_consumer_group: str = _setting(
+        _text, "$Default", "Consumer group of the Event Hub that nothing else reads with"
+    )
+    stream_time_budget: timedelta = _setting(
+        _duration, "1m", "Time after which triage and sending of a batch are left to the next delivery run"
+    )
     enrichment_timeout: timedelta = _setting(_duration, "10s", "Time limit of each piece of evidence")
     triage_deadline: timedelta = _setting(_duration, "30s", "Time after which an alert goes out with what it has")
     content_limit_bytes: int = _setting(

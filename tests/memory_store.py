@@ -13,6 +13,7 @@ from detectors.state.encoding import (
     decode_record,
     encode_record,
 )
+from detectors.state.objects import check_object_name
 from detectors.state.store import Conflict, Document, Stored
 
 
@@ -22,6 +23,7 @@ class Place:
 
     records: dict[str, tuple[bytes, str]] = dataclasses.field(default_factory=dict)
     documents: dict[str, Document] = dataclasses.field(default_factory=dict)
+    objects: dict[str, bytes] = dataclasses.field(default_factory=dict)
     versions: "itertools.count[int]" = dataclasses.field(default_factory=lambda: itertools.count(1))
 
 
@@ -86,6 +88,21 @@ class MemoryStore:
             raise Conflict(f"Document {name!r} was written by somebody else. Read it again.")
         self.place.documents[name] = Document(value, str(next(self.place.versions)))
         return self.place.documents[name]
+
+    async def put_object(self, name: str, data: bytes) -> None:
+        check_object_name(name)
+        self.place.objects[name] = bytes(data)
+
+    async def get_object(self, name: str) -> bytes | None:
+        check_object_name(name)
+        return self.place.objects.get(name)
+
+    async def list_objects(self, limit: int) -> list[str]:
+        return sorted(self.place.objects)[: max(limit, 0)]
+
+    async def delete_object(self, name: str) -> None:
+        check_object_name(name)
+        self.place.objects.pop(name, None)
 
     def _put(self, record_id: str, body: bytes) -> str:
         version = str(next(self.place.versions))

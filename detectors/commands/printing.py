@@ -7,12 +7,15 @@ from detectors.commands.dead import DeadList, Revived
 from detectors.commands.find import LISTED
 from detectors.commands.lines import AlertLine, Arrival
 from detectors.commands.plain import block, fields, indented, table
+from detectors.commands.replay import Replayed
 from detectors.commands.resolve import Resolution
 from detectors.commands.run import DeliverResult, HuntResult
 from detectors.commands.settings import SettingsReport
 from detectors.commands.status import Status
 from detectors.condition import Backlog, Progress, moment, waits_of
 from detectors.delivery.card_text import duration
+
+_SHOWN_DAMAGED = 50
 
 
 def status_text(status: Status, state: str) -> str:
@@ -88,6 +91,27 @@ def revived_text(result: Revived) -> str:
     for reason in result.left:
         lines += _bullet(reason)
     return _text([*lines, *_alert_lines(result.alerts, len(result.alerts))])
+
+
+def replayed_text(result: Replayed) -> str:
+    """What came back, what is still damaged, what is new and where it went."""
+    lines = fields(
+        [
+            ("files", f"{result.files:,}"),
+            ("quarantine entries", f"{result.entries:,}, {result.left_quarantine:,} of them gone: all good now"),
+            ("messages", f"{result.bodies:,}"),
+            ("records", f"{result.records:,}, {result.candidates:,} of them looked at by a rule"),
+            ("still damaged", f"{len(result.damaged):,}"),
+        ]
+    )
+    for each in result.damaged[:_SHOWN_DAMAGED]:
+        lines += _bullet(each)
+    if len(result.damaged) > _SHOWN_DAMAGED:
+        lines.append(f"... and {len(result.damaged) - _SHOWN_DAMAGED:,} more")
+    if result.capped:
+        lines.append("more is in quarantine than one run takes; run the command again")
+    lines += ["", _count(result.new_alerts, "new alert")]
+    return _text([*lines, *_alert_lines(result.alerts, result.new_alerts)])
 
 
 def resolution_text(result: Resolution) -> str:

@@ -5,6 +5,7 @@
 ``detectorWork``          one row per unfinished record, in one partition, so that :meth:`due` is one query
 ``detectorDocuments``     one entity per document
 ``detector-records``      container of the bodies: ``<id>/<sha256>-<writer>.json``
+``detector-quarantine``   container of the objects (:mod:`detectors.state.objects`)
 ========================  ====================================================================================
 
 A write goes blob, work row, entity. The entity's conditional write is the one commit point: whatever a crash left
@@ -55,6 +56,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from detectors.model import Record
 from detectors.state.azure_bodies import Bodies, body_name
 from detectors.state.azure_call import Reaching, Refused, blob_options, ensure, reaching, table_options, tables_at
+from detectors.state.azure_objects import AzureObjects
 from detectors.state.encoding import (
     RecordUnreadable,
     check_aware,
@@ -100,7 +102,7 @@ class AzureStore:
     *credential* is an asynchronous token credential (its identity needs the roles Storage Table Data Contributor
     and Storage Blob Data Contributor; the SDK insists on https endpoints) or an account key. *connection_verify*
     is True or the path of a CA bundle. *table_prefix* (letters and digits, starting with a letter) separates
-    several detectors in one account; the container's name is its lower-case form plus ``-records``.
+    several detectors in one account; the container's name is its lower-case form plus ``-records`` or ``-quarantine``.
     *clock* tells how long a work row was left alone; *reach* is the one way to the service, where tests put faults.
 
     Close the credential yourself: it may serve other clients too.
@@ -136,6 +138,7 @@ class AzureStore:
         self._work = tables.get_table_client(f"{table_prefix}Work")
         self._documents = tables.get_table_client(f"{table_prefix}Documents")
         self._bodies = Bodies(blobs, f"{table_prefix.lower()}-records", reach)
+        self._objects = AzureObjects(blobs, f"{table_prefix.lower()}-quarantine", reach)
 
     @classmethod
     def from_connection_string(
@@ -256,6 +259,22 @@ class AzureStore:
         if etag is None:
             raise Conflict(f"Document {name!r} was written by somebody else. Read it again.")
         return Document(value, etag)
+
+    async def put_object(self, name: str, data: bytes) -> None:
+        """Store *data* as *name*; see :meth:`detectors.state.objects.Objects.put_object`."""
+        await self._objects.put(name, data)
+
+    async def get_object(self, name: str) -> bytes | None:
+        """The bytes of *name*, or None."""
+        return await self._objects.get(name)
+
+    async def list_objects(self, limit: int) -> list[str]:
+        """The first *limit* names, in the order of their characters."""
+        return await self._objects.list(limit)
+
+    async def delete_object(self, name: str) -> None:
+        """Delete *name* if it is there."""
+        await self._objects.delete(name)
 
     async def _commit(self, record: Record, body: bytes, etag: str | None) -> Stored | None:
         """Write *record* if its entity still has *etag* (None: does not exist); None when another write won."""

@@ -28,6 +28,7 @@ from detectors.state.encoding import (
     decode_record,
     encode_record,
 )
+from detectors.state.objects import check_object_name
 from detectors.state.store import Conflict, Document, Stored, StoreUnavailable
 
 BUSY_SECONDS = 10.0
@@ -47,6 +48,10 @@ CREATE TABLE IF NOT EXISTS documents (
     name TEXT PRIMARY KEY NOT NULL,
     version INTEGER NOT NULL,
     value BLOB NOT NULL
+);
+CREATE TABLE IF NOT EXISTS objects (
+    name TEXT PRIMARY KEY NOT NULL,
+    data BLOB NOT NULL
 );
 """
 
@@ -173,6 +178,43 @@ class SqliteStore:
         if not await self._call("write a document", write):
             raise Conflict(f"Document {name!r} was written by somebody else. Read it again.")
         return Document(value, "1" if version is None else str(int(version) + 1))
+
+    async def put_object(self, name: str, data: bytes) -> None:
+        """Store *data* as *name*; see :meth:`detectors.state.objects.Objects.put_object`."""
+        check_object_name(name)
+
+        def write(connection: sqlite3.Connection) -> None:
+            connection.execute("INSERT OR REPLACE INTO objects (name, data) VALUES (?, ?)", (name, data))
+
+        await self._call("write an object", write)
+
+    async def get_object(self, name: str) -> bytes | None:
+        """The bytes of *name*, or None."""
+        check_object_name(name)
+
+        def select(connection: sqlite3.Connection) -> bytes | None:
+            row = connection.execute("SELECT data FROM objects WHERE name = ?", (name,)).fetchone()
+            return None if row is None else bytes(row[0])
+
+        return await self._call("read an object", select)
+
+    async def list_objects(self, limit: int) -> list[str]:
+        """The first *limit* names, in the order of their characters."""
+
+        def select(connection: sqlite3.Connection) -> list[str]:
+            found = connection.execute("SELECT name FROM objects ORDER BY name LIMIT ?", (max(limit, 0),))
+            return [name for (name,) in found]
+
+        return await self._call("list the objects", select)
+
+    async def delete_object(self, name: str) -> None:
+        """Delete *name* if it is there."""
+        check_object_name(name)
+
+        def delete(connection: sqlite3.Connection) -> None:
+            connection.execute("DELETE FROM objects WHERE name = ?", (name,))
+
+        await self._call("delete an object", delete)
 
     def _open(self) -> None:
         with self._lock:

@@ -118,3 +118,38 @@ def dead_letter(alert: Alert, destination: str, *, error: str, now: datetime) ->
         severity=alert.severity,
         now=now,
     )
+
+
+def quarantined(
+    *, hub: str, partition: str, pieces: int, size: int, reason: str, entry: str, whole: bool, now: datetime
+) -> Alert:
+    """The stream set *pieces* of *size* bytes aside; *whole* says that it was a batch that could not be stored.
+
+    One alert for each hub, kind and clock hour: a sender of damaged messages must not flood the destinations.
+    """
+    hour = now.replace(minute=0, second=0, microsecond=0)
+    described = (
+        "A batch of the Event Hub could not be judged or stored, so nothing that it holds has been alerted by the "
+        "stream. Its messages are kept whole. The hunt reads the same events some minutes later."
+        if whole
+        else "The Event Hub brought data that could not be read as Activity Log records, or a record that a rule could "
+        "not be run on. Every other record was judged. What could not be is kept as it came."
+    )
+    return _alert(
+        _identifier("quarantined", hub, str(whole), hour.isoformat()),
+        title="The stream put messages into quarantine",
+        description=f"{described} This is said at most once an hour for each Event Hub.",
+        facts=(
+            Fact("Event Hub", hub or "unknown"),
+            Fact("Partition", partition or "unknown"),
+            Fact("Messages or parts" if not whole else "Messages", str(pieces)),
+            Fact("Bytes", str(size)),
+            Fact("First cause", reason),
+            Fact("Quarantine entry", entry),
+        ),
+        response="1. Repair what the cause says, if it is ours to repair.\n"
+        "2. `python -m detectors replay --quarantine` judges what is kept once more; what is good then leaves.\n"
+        "3. If it stays damaged, look at what else sends to this Event Hub: only the Activity Log export should.",
+        severity=Severity.MEDIUM if whole else Severity.LOW,
+        now=now,
+    )

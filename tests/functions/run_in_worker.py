@@ -59,7 +59,31 @@ def datum(kind: str, value: Any) -> SimpleNamespace:
 TIMER = json.dumps({"Schedule": {"AdjustForDST": True}, "ScheduleStatus": None, "IsPastDue": False})
 
 
+RECORD = {
+    "time": "2026-03-02T02:50:01.1234567Z",
+    "resourceId": "/SUBSCRIPTIONS/11111111-2222-3333-4444-555555555555/RESOURCEGROUPS/RG-OPS/PROVIDERS"
+    "/MICROSOFT.AUTOMATION/AUTOMATIONACCOUNTS/AA-PROD/WATCHERS/W1",
+    "operationName": "MICROSOFT.AUTOMATION/AUTOMATIONACCOUNTS/WATCHERS/WRITE",
+    "resultType": "Success",
+    "correlationId": "00000000-0000-4000-8000-000000000001",
+}
+SYSTEM = [{"EnqueuedTimeUtc": "2026-03-02T02:51:39.992", "SequenceNumber": n, "Offset": "4294967296"} for n in (7, 8)]
+
+
+def given(name: str) -> tuple[str, Any, dict[str, Any]]:
+    """Name and value of the parameter of the function *name*, and the trigger's metadata."""
+    if name != "stream":
+        return "timer", datum("json", TIMER), {}
+    bodies = SimpleNamespace(bytes=[json.dumps({"records": [RECORD]}).encode(), b"\xff\x00damaged"])
+    metadata = {
+        "SystemPropertiesArray": datum("json", json.dumps(SYSTEM)),
+        "PartitionContext": datum("json", json.dumps({"EventHubName": "insights-activity-logs", "PartitionId": "3"})),
+    }
+    return "events", datum("collection_bytes", bodies), metadata
+
+
 async def invoke(function: Any, number: int) -> str:
+    parameter, value, metadata = given(function.name)
     response = await worker.invocation_request(
         envelope(
             invocation_request=SimpleNamespace(
@@ -67,8 +91,8 @@ async def invoke(function: Any, number: int) -> str:
                 function_id=function.function_id,
                 trace_context=SimpleNamespace(trace_parent="", trace_state="", attributes={}),
                 retry_context=SimpleNamespace(retry_count=0, max_retry_count=0, exception=None),
-                input_data=[SimpleNamespace(name="timer", data=datum("json", TIMER), WhichOneof=lambda _: "data")],
-                trigger_metadata={},
+                input_data=[SimpleNamespace(name=parameter, data=value, WhichOneof=lambda _: "data")],
+                trigger_metadata=metadata,
             )
         )
     )
@@ -92,6 +116,8 @@ async def main(folder: str, names: list[str]) -> None:
     shared = sys.modules["function_app"].shared
     if shared.opened is not None:
         await shared.opened.close()
+    if "stream" in functions:
+        sys.modules["function_app"].streaming.close()
     print(json.dumps({"indexed": sorted(functions), "outcomes": outcomes, "duckdb": bool(__import__("duckdb"))}))
 
 

@@ -33,7 +33,7 @@ def fresh(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_app_has_the_three_timers_that_the_readme_promises() -> None:
+def test_the_app_has_the_three_timers_that_the_readme_promises_and_no_stream_without_an_event_hub() -> None:
     code = """
 import json, function_app
 functions = function_app.app.get_functions()
@@ -47,6 +47,67 @@ print(json.dumps({f.get_function_name(): json.loads(f.get_raw_bindings()[0]) for
         "deliver": "30 * * * * *",
     }
     assert all(binding["type"] == "timerTrigger" and not binding["runOnStartup"] for binding in bindings.values())
+
+
+STREAM = """
+import json, typing, function_app
+functions = {f.get_function_name(): f for f in function_app.app.get_functions()}
+f = functions["stream"]
+print(json.dumps({
+    "names": sorted(functions),
+    "binding": json.loads(f.get_raw_bindings()[0]),
+    "retry": f.get_settings_dict("retry_policy"),
+    "annotation": repr(typing.get_type_hints(f.get_user_function())["events"]),
+    "coroutine": __import__("inspect").iscoroutinefunction(f.get_user_function()),
+}))
+"""
+
+
+@pytest.mark.parametrize("name", ["ACTIVITY_LOG_HUB__fullyQualifiedNamespace", "ACTIVITY_LOG_HUB"])
+def test_with_an_event_hub_the_app_has_the_stream_as_well(name: str) -> None:
+    told = json.loads(fresh(STREAM, **{name: "contoso.servicebus.windows.net"}).stdout)
+    assert told["names"] == ["deliver", "hunt", "stream", "sweep"]
+    assert told["binding"] == {
+        "direction": "IN",
+        "type": "eventHubTrigger",
+        "name": "events",
+        # Binary: with any other, one odd message fails the whole batch before Python runs.
+        "dataType": "BINARY",
+        "cardinality": "MANY",
+        "connection": "ACTIVITY_LOG_HUB",
+        "eventHubName": "insights-activity-logs",
+        "consumerGroup": "$Default",
+    }
+    assert told["retry"]["strategy"] == "exponential_backoff"
+    assert told["retry"]["max_retry_count"] == "-1"
+    assert told["retry"]["minimum_interval"] == "00:00:05"
+    assert told["retry"]["maximum_interval"] == "00:05:00"
+    # The worker indexes no function at all of an app with list[...] here, and get_functions() does not notice.
+    assert told["annotation"] == "typing.List[azure.functions._eventhub.EventHubEvent]"
+    assert not told["coroutine"]
+
+
+def test_the_hub_and_its_consumer_group_are_left_to_the_host_where_they_are_set() -> None:
+    names = {"ACTIVITY_LOG_HUB_NAME": "activity", "ACTIVITY_LOG_HUB_CONSUMER_GROUP": "detector"}
+    told = json.loads(fresh(STREAM, ACTIVITY_LOG_HUB="x", **names).stdout)
+    assert told["binding"]["eventHubName"] == "%ACTIVITY_LOG_HUB_NAME%"
+    assert told["binding"]["consumerGroup"] == "%ACTIVITY_LOG_HUB_CONSUMER_GROUP%"
+
+
+def test_the_defaults_of_the_binding_are_those_of_the_settings() -> None:
+    from detectors.settings import describe
+
+    defaults = {setting.name: setting.default for setting in describe()}
+    binding = json.loads(fresh(STREAM, ACTIVITY_LOG_HUB="x").stdout)["binding"]
+    assert binding["eventHubName"] == defaults["ACTIVITY_LOG_HUB_NAME"]
+    assert binding["consumerGroup"] == defaults["ACTIVITY_LOG_HUB_CONSUMER_GROUP"]
+
+
+def test_a_batch_stays_under_the_4_megabytes_that_a_worker_takes() -> None:
+    options = json.loads((ROOT / "host.json").read_text())["extensions"]["eventHubs"]
+    message, metadata = 10 * 2_800, 300
+    assert options["maxEventBatchSize"] * (message + metadata) < 4 * 1024 * 1024
+    assert options["prefetchCount"] >= options["maxEventBatchSize"]
 
 
 def test_importing_the_app_imports_nothing_heavy() -> None:
