@@ -4,14 +4,13 @@ Azure Monitor knows no entities, no grouping and no look-back beyond two days. W
 combination of columns (dimensions) with a state of its own; that is what the rule's identity becomes.
 """
 
-import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
 from detectors.export.document import Extras, read_extras
-from detectors.export.left_out import fixed_severity, left_out, repeats
-from detectors.export.shape import CannotExport, Expression, NotCarried, iso_duration
+from detectors.export.left_out import CARRIED_BY_ALL, fixed_severity, left_out, repeats
+from detectors.export.shape import CannotExport, Expression, NotCarried, Resource, iso_duration
 from detectors.model import Severity
 from detectors.rule import Rule
 
@@ -31,21 +30,7 @@ _TAKEN: Final = (
 )
 _LONGEST_STATE: Final = timedelta(hours=12)
 """Documentation describes how alerts resolve themselves up to this frequency."""
-_CARRIED: Final = (
-    *(
-        "id",
-        "kind",
-        "name",
-        "enabled",
-        "description",
-        "severity",
-        "query",
-        "queryFrequency",
-        "queryPeriod",
-        "triggerOperator",
-    ),
-    *("triggerThreshold", "eventGroupingSettings", "suppressionEnabled", "suppressionDuration", "version"),
-)
+_CARRIED: Final = (*CARRIED_BY_ALL, "version")
 _NOTIFICATION: Final = "stands in the custom properties of notifications; the alert itself has no place for it"
 _REASONS: Final = {
     "tactics": _NOTIFICATION,
@@ -60,18 +45,7 @@ _REASONS: Final = {
 }
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class LogAlert:
-    """A scheduled query rule without the template around it. ``properties`` hold :class:`Expression`."""
-
-    name: str
-    kind: str
-    api_version: str
-    properties: Mapping[str, Any]
-    not_carried: tuple[NotCarried, ...]
-
-
-def log_alert(rule: Rule, document: Mapping[str, Any]) -> LogAlert:
+def log_alert(rule: Rule, document: Mapping[str, Any]) -> Resource:
     """*rule*, whose file holds *document*. Its name is the rule's id, so that a second deployment updates it.
 
     Raises :class:`CannotExport` when Azure Monitor cannot look back as far or compare as the rule does.
@@ -104,7 +78,7 @@ def log_alert(rule: Rule, document: Mapping[str, Any]) -> LogAlert:
     if extras.suppression_enabled:
         mute = min((each for each in _TAKEN if each >= max(extras.suppression_duration, frequency)), default=_DAY)
         properties["muteActionsDuration"] = iso_duration(mute)
-    return LogAlert(
+    return Resource(
         name=rule.id,
         kind="LogAlert",
         api_version=API_VERSION,

@@ -7,6 +7,12 @@ from typing import Any, Final
 from detectors.export.shape import NotCarried, iso_duration
 from detectors.rule import Rule
 
+CARRIED_BY_ALL: Final = (
+    *("id", "kind", "name", "enabled", "description", "severity", "query", "queryFrequency", "queryPeriod"),
+    *("triggerOperator", "triggerThreshold", "eventGroupingSettings", "suppressionEnabled", "suppressionDuration"),
+)
+"""Keys of a rule file that every target has a place for."""
+
 _KEPT_BESIDE: Final = "stands in NOT-CARRIED.md for responders; the deployed rule has no place for it"
 
 _DETECTOR: Final = {

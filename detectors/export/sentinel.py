@@ -1,12 +1,11 @@
 """A rule as a Microsoft Sentinel analytics rule: the properties of ``Microsoft.SecurityInsights/alertRules``."""
 
-import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from detectors.export.document import Extras, read_extras
-from detectors.export.left_out import fixed_severity, left_out, repeats
-from detectors.export.shape import CannotExport, Expression, NotCarried, is_version, iso_duration
+from detectors.export.left_out import CARRIED_BY_ALL, fixed_severity, left_out, repeats
+from detectors.export.shape import CannotExport, Expression, NotCarried, Resource, is_version, iso_duration
 from detectors.rule import Rule
 
 STABLE: Final = "2025-09-01"
@@ -16,36 +15,13 @@ PREVIEW: Final = "2025-10-01-preview"
 _LONGEST_QUERY: Final = 10_000
 _OPERATORS: Final = {"gt": "GreaterThan", "lt": "LessThan", "eq": "Equal", "ne": "NotEqual"}
 _CARRIED: Final = (
-    *(
-        "id",
-        "kind",
-        "name",
-        "enabled",
-        "description",
-        "severity",
-        "query",
-        "queryFrequency",
-        "queryPeriod",
-        "triggerOperator",
-    ),
-    *("triggerThreshold", "tactics", "relevantTechniques", "entityMappings", "customDetails", "alertDetailsOverride"),
-    *("eventGroupingSettings", "incidentConfiguration", "suppressionEnabled", "suppressionDuration"),
-    "alertRuleTemplateName",
+    *CARRIED_BY_ALL,
+    *("tactics", "relevantTechniques", "entityMappings", "customDetails", "alertDetailsOverride"),
+    *("incidentConfiguration", "alertRuleTemplateName"),
 )
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class SentinelRule:
-    """An analytics rule without the template around it. ``properties`` may hold :class:`Expression`."""
-
-    name: str
-    kind: str
-    api_version: str
-    properties: Mapping[str, Any]
-    not_carried: tuple[NotCarried, ...]
-
-
-def sentinel_rule(rule: Rule, document: Mapping[str, Any], *, switch: Expression | None = None) -> SentinelRule:
+def sentinel_rule(rule: Rule, document: Mapping[str, Any], *, switch: Expression | None = None) -> Resource:
     """*rule*, whose file holds *document*. Its name is the rule's id, so that a second deployment updates it.
 
     *switch* is the template's parameter that switches rules on; a rule that its file switches off stays off. Raises
@@ -79,7 +55,7 @@ def sentinel_rule(rule: Rule, document: Mapping[str, Any], *, switch: Expression
         "incidentConfiguration": extras.incident,
     }
     properties |= {key: value for key, value in _optional(rule, extras, preview=preview) if value}
-    return SentinelRule(
+    return Resource(
         name=rule.id,
         kind=rule.kind,
         api_version=PREVIEW if preview else STABLE,

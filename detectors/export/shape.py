@@ -3,8 +3,9 @@
 import dataclasses
 import enum
 import re
+from collections.abc import Mapping
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 _VERSION: Final = re.compile(r"\d{1,5}\.\d{1,5}\.\d{1,5}", re.ASCII)
 
@@ -38,6 +39,17 @@ class Expression:
     """Code of the template's own language, such as ``parameters('workspace')``: it stands as it is, unquoted."""
 
     code: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Resource:
+    """An exported rule without the template around it. ``properties`` may hold :class:`Expression`."""
+
+    name: str
+    kind: str
+    api_version: str
+    properties: Mapping[str, Any]
+    not_carried: tuple[NotCarried, ...]
 
 
 class CannotExport(Exception):
