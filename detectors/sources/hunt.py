@@ -246,24 +246,19 @@ class Hunt:
 
     async def _wait(self, rule: Rule, name: str, now: datetime, error: MissingNameError) -> bool:
         """Note that *rule* waits for what is missing; whether that is new."""
-        while True:
-            document = await self._store.read_document(name)
-            current = msgspec.json.decode(document.value, type=Watermark) if document else None
-            new = current is None or current.waiting_for != error.missing
-            waiting = Watermark(
+
+        def waiting(current: Watermark | None) -> Watermark:
+            since = current.waiting_since if current and current.waiting_for == error.missing else now
+            return Watermark(
                 end=current.end if current else now - self._limits.initial_lookback,
                 waiting_for=error.missing,
-                waiting_since=now if current is None or new else current.waiting_since,
+                waiting_since=since,
                 retry_at=now + RETRY_AFTER,
                 waiting_query=fingerprint(rule.query),
             )
-            try:
-                await self._store.write_document(
-                    name, msgspec.json.encode(waiting), document.version if document else None
-                )
-            except Conflict:
-                continue
-            return new
+
+        before, _ = await self._change(name, waiting)
+        return before is None or before.waiting_for != error.missing
 
     async def _report_waits(self, run: "_Run") -> None:
         """Say once for each thing that a workspace lacks which rules wait for it."""
@@ -287,20 +282,15 @@ class Hunt:
 
     async def _advance(self, name: str, watermark: Watermark) -> None:
         """Move the watermark to *watermark.end*, never back: another run may be ahead of this one."""
-        while True:
-            document = await self._store.read_document(name)
-            current = msgspec.json.decode(document.value, type=Watermark) if document else None
+
+        def advanced(current: Watermark | None) -> Watermark | None:
             if current and watermark.end <= current.end <= self._clock() and not current.failures:
                 if current.waiting_for is None and watermark.quiet_until in (None, current.quiet_until):
-                    return
-                watermark = msgspec.structs.replace(watermark, end=current.end)
-            try:
-                await self._store.write_document(
-                    name, msgspec.json.encode(watermark), document.version if document else None
-                )
-            except Conflict:
-                continue
-            return
+                    return None
+                return msgspec.structs.replace(watermark, end=current.end)
+            return watermark
+
+        await self._change(name, advanced)
 
     async def _failed(self, rule: Rule, workspace: str, name: str, now: datetime, error: QueryError) -> None:
         _log.error(
@@ -309,31 +299,43 @@ class Hunt:
             workspace,
             error,
         )
-        while True:
-            document = await self._store.read_document(name)
-            current = (
-                msgspec.json.decode(document.value, type=Watermark)
-                if document
-                else Watermark(end=now - self._limits.initial_lookback)
-            )
-            failed = msgspec.structs.replace(
-                current,
-                failures=current.failures + 1,
-                failing_since=current.failing_since or now,
+
+        def failing(current: Watermark | None) -> Watermark:
+            before = current or Watermark(end=now - self._limits.initial_lookback)
+            return msgspec.structs.replace(
+                before,
+                failures=before.failures + 1,
+                failing_since=before.failing_since or now,
                 error=str(error),
                 waiting_for=None,
             )
-            try:
-                await self._store.write_document(
-                    name, msgspec.json.encode(failed), document.version if document else None
-                )
-            except Conflict:
-                continue
-            break
-        if failed.failures >= FAILURES_BEFORE_ALERT:
+
+        _, failed = await self._change(name, failing)
+        if failed and failed.failures >= FAILURES_BEFORE_ALERT:
             await self._intake.report_failing_rule(
                 rule, workspace, since=failed.failing_since or now, read_until=failed.end, error=str(error)
             )
+
+    async def _change(
+        self, name: str, change: Callable[[Watermark | None], Watermark | None]
+    ) -> tuple[Watermark | None, Watermark | None]:
+        """Write what *change* makes of the watermark, anew when another run was faster; None leaves it as it is.
+
+        Returns the watermark before, and what was written.
+        """
+        while True:
+            document = await self._store.read_document(name)
+            current = msgspec.json.decode(document.value, type=Watermark) if document else None
+            changed = change(current)
+            if changed is None:
+                return current, None
+            try:
+                await self._store.write_document(
+                    name, msgspec.json.encode(changed), document.version if document else None
+                )
+            except Conflict:
+                continue
+            return current, changed
 
 
 @dataclasses.dataclass(frozen=True)
