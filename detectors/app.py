@@ -16,6 +16,7 @@ from detectors.settings import Settings
 if TYPE_CHECKING:
     from azure.core.credentials_async import AsyncTokenCredential
 
+    from detectors.automation.clients import AutomationClients
     from detectors.delivery.destination import Destination
     from detectors.delivery.followup import FollowUp
     from detectors.delivery.outbox import DeliveryReport, Outbox
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from detectors.state.objects import Objects
     from detectors.state.sqlite import SqliteStore
     from detectors.state.store import Store
-    from detectors.triage.enrichment.clients import AutomationClients
     from detectors.triage.intake import Intake
 
 _log = logging.getLogger(__name__)
@@ -322,9 +322,9 @@ class Detector:
 
         async def collect(match: "Match", rule: "Rule") -> tuple["Evidence", ...]:
             # The Automation client is paid for by the first alert, not by every cold start.
+            from detectors.automation.clients import AutomationClients
             from detectors.triage.alerting import display_resource_id
             from detectors.triage.enrichment.case import Case
-            from detectors.triage.enrichment.clients import AutomationClients
             from detectors.triage.enrichment.gather import gather
             from detectors.triage.mapped import enrichments
             from detectors.triage.resource import automation_target

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from detectors.automation.clients import AutomationClients
 from detectors.triage.enrichment.case import Case
-from detectors.triage.enrichment.clients import AutomationClients
 from detectors.triage.resource import automation_target
 from tests.clock import Clock
 from tests.triage.automation_server import ACCOUNT, AutomationServer, FakeCredential, serve

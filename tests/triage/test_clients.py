@@ -5,9 +5,9 @@ import sys
 
 import pytest
 
+from detectors.automation.clients import AutomationClients
+from detectors.automation.failures import Refused
 from detectors.triage.enrichment.case import MAX_LISTED
-from detectors.triage.enrichment.clients import AutomationClients
-from detectors.triage.enrichment.failures import Refused
 from detectors.triage.enrichment.gather import gather
 from tests.triage.automation_server import (
     ACCOUNT,
@@ -129,7 +129,7 @@ async def test_a_throttle_is_retried_unless_the_wait_is_too_long(
 
 def test_the_registry_loads_nothing_of_azure() -> None:
     code = (
-        "import sys; import detectors.triage.enrichment.gather, detectors.triage.enrichment.clients; "
+        "import sys; import detectors.triage.enrichment.gather, detectors.automation.clients; "
         "print([m for m in sys.modules if m.startswith(('azure', 'aiohttp'))])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

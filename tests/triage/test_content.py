@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detectors.triage.content import Body, decode, guess_language, label, language, readable, to_content
+from detectors.automation.texts import Body, decode, label, readable
+from detectors.triage.content import guess_language, language, to_content
 
 TEXT = 'Write-Output "é ü €"\nGet-Date\n'
 

@@ -24,7 +24,7 @@ from detectors.triage.enrichment.case import Case
 
 @dataclasses.dataclass(frozen=True)
 class Enrichment:
-    """``collect`` raises what Azure raises and :class:`~detectors.triage.enrichment.failures.Missing`."""
+    """``collect`` raises what Azure raises and :class:`~detectors.automation.failures.Missing`."""
 
     title: str
     collect: Callable[[Case], Awaitable[Evidence]]

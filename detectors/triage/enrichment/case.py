@@ -6,8 +6,8 @@ from collections.abc import AsyncIterable, Awaitable, Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from detectors.triage.content import DEFAULT_CAP, label
-from detectors.triage.enrichment.failures import Missing
+from detectors.automation.failures import Missing
+from detectors.automation.texts import DEFAULT_CAP, label
 from detectors.triage.resource import AutomationTarget, is_safe_name
 
 if TYPE_CHECKING:

@@ -1,10 +1,10 @@
 """Evidence ``draft_content``: the text in edit, which a test job runs without anything being published."""
 
+from detectors.automation import texts
+from detectors.automation.failures import Missing
 from detectors.model import Evidence
-from detectors.triage import content
 from detectors.triage.enrichment import scripts
 from detectors.triage.enrichment.case import Case
-from detectors.triage.enrichment.failures import Missing
 from detectors.triage.enrichment.values import when
 
 NAME, TITLE = "draft_content", "Draft content"
@@ -15,8 +15,8 @@ async def collect(case: Case) -> Evidence:
     runbook = await case.runbook()
     name = await case.runbook_name()
     if runbook.state == "Published":
-        raise Missing(f"Runbook '{content.label(name, 100)}' has no draft (state Published).")
-    body = await content.read(case.client.runbook_draft.get_content, *case.account, name, cap=case.cap_bytes)
+        raise Missing(f"Runbook '{texts.label(name, 100)}' has no draft (state Published).")
+    body = await texts.read(case.client.runbook_draft.get_content, *case.account, name, cap=case.cap_bytes)
     draft = runbook.draft
     return await scripts.evidence(
         body,

@@ -3,9 +3,9 @@
 import asyncio
 import logging
 
+from detectors.automation import failures, texts
 from detectors.model import Evidence
-from detectors.triage import content
-from detectors.triage.enrichment import failures, scripts
+from detectors.triage.enrichment import scripts
 from detectors.triage.enrichment.case import Case
 from detectors.triage.enrichment.values import when
 
@@ -20,7 +20,7 @@ async def collect(case: Case) -> Evidence:
     Needs ``jobs/runbookContent/action``, which the Reader role does not hold. Survives the deletion of the runbook.
     """
     job = await case.job()
-    body = await content.read(case.client.job.get_runbook_content, *case.account, case.target.name, cap=case.cap_bytes)
+    body = await texts.read(case.client.job.get_runbook_content, *case.account, case.target.name, cap=case.cap_bytes)
     runbook_type, note = None, None
     try:
         async with asyncio.timeout(case.optional_timeout):

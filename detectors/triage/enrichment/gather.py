@@ -4,11 +4,11 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
+from detectors.automation.failures import explain
+from detectors.automation.texts import label
 from detectors.model import Evidence
-from detectors.triage.content import label
 from detectors.triage.enrichment import ENRICHMENTS
 from detectors.triage.enrichment.case import Case
-from detectors.triage.enrichment.failures import explain
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -3,6 +3,7 @@
 import asyncio
 import functools
 
+from detectors.automation import texts
 from detectors.model import Evidence, Fact
 from detectors.triage import content
 from detectors.triage.enrichment.case import Case
@@ -14,7 +15,7 @@ LINES = 20
 async def collect(case: Case) -> Evidence:
     """The first :data:`LINES` lines of the job's output; missing when the event is not about a job."""
     await case.job()
-    body = await content.read(case.client.job.get_output, *case.account, case.target.name, cap=case.cap_bytes)
+    body = await texts.read(case.client.job.get_output, *case.account, case.target.name, cap=case.cap_bytes)
     if not body.data.strip():
         return Evidence(name=NAME, title=TITLE, facts=(Fact("Output", "The job has written no output so far."),))
     # In a thread: a megabyte takes long enough to decode to be felt on the event loop.

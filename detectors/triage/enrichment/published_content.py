@@ -1,10 +1,10 @@
 """Evidence ``published_content``: the text that runs when the runbook is started."""
 
+from detectors.automation import texts
+from detectors.automation.failures import Missing
 from detectors.model import Evidence
-from detectors.triage import content
 from detectors.triage.enrichment import scripts
 from detectors.triage.enrichment.case import Case
-from detectors.triage.enrichment.failures import Missing
 from detectors.triage.enrichment.values import when
 
 NAME, TITLE = "published_content", "Published content"
@@ -15,8 +15,8 @@ async def collect(case: Case) -> Evidence:
     runbook = await case.runbook()
     name = await case.runbook_name()
     if runbook.state == "New":
-        raise Missing(f"Runbook '{content.label(name, 100)}' is not published yet (state New): see its draft.")
-    body = await content.read(case.client.runbook.get_content, *case.account, name, cap=case.cap_bytes)
+        raise Missing(f"Runbook '{texts.label(name, 100)}' is not published yet (state New): see its draft.")
+    body = await texts.read(case.client.runbook.get_content, *case.account, name, cap=case.cap_bytes)
     edited = "A draft is in edit: what will be published next may differ." if runbook.state == "Edit" else None
     return await scripts.evidence(
         body,

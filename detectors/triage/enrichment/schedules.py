@@ -4,11 +4,11 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Any
 
+from detectors.automation import failures
+from detectors.automation.failures import Missing
+from detectors.automation.texts import label
 from detectors.model import Evidence
-from detectors.triage.content import label
-from detectors.triage.enrichment import failures
 from detectors.triage.enrichment.case import MAX_LISTED, Case, same
-from detectors.triage.enrichment.failures import Missing
 from detectors.triage.enrichment.values import facts, parameters, plain, relative, run_on, wire, yes
 
 if TYPE_CHECKING:

@@ -3,9 +3,11 @@
 import asyncio
 from collections.abc import Iterable
 
+from detectors.automation import texts
+from detectors.automation.texts import Body
 from detectors.model import Evidence, Fact
 from detectors.triage import content
-from detectors.triage.content import Body, Content
+from detectors.triage.content import Content
 from detectors.triage.enrichment.values import clean, facts
 
 # Above this, judging and masking take long enough to be felt by everybody else on the event loop.
@@ -57,8 +59,8 @@ async def evidence(
 
 def _judge(body: Body, title: str, runbook: str, runbook_type: str | None) -> Content:
     if runbook_type is None:
-        decoded, _ = content.decode(body.data, truncated=body.truncated)
+        decoded, _ = texts.decode(body.data, truncated=body.truncated)
         language = content.guess_language(decoded)
     else:
         language = content.language(runbook_type)
-    return content.to_content(body, title=f"{title} of {content.label(runbook, 200)}", language=language)
+    return content.to_content(body, title=f"{title} of {texts.label(runbook, 200)}", language=language)

@@ -5,8 +5,9 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from detectors.automation import texts
 from detectors.model import Fact
-from detectors.triage import content, masking
+from detectors.triage import masking
 
 CLOUD = "Azure sandbox (cloud)"
 _MAX_TEXT = 4_096
@@ -17,7 +18,7 @@ _MAX_DEPTH = 10
 def facts(pairs: Iterable[tuple[str, object]]) -> tuple[Fact, ...]:
     """Facts from (label, value); a value that is None or empty is left out, the others are masked and bounded."""
     return tuple(
-        Fact(label, content.label(masking.mask(content.readable(plain(value)[:_MAX_TEXT])[0])))
+        Fact(label, texts.label(masking.mask(texts.readable(plain(value)[:_MAX_TEXT])[0])))
         for label, value in pairs
         if value is not None and value != ""
     )
@@ -83,7 +84,7 @@ def clean(value: Any, *, secret: bool = False, depth: int = 0) -> Any:
         return "…"
     if isinstance(value, Mapping):
         return {
-            content.label(key, 200): clean(item, secret=secret or masking.is_secret_name(str(key)), depth=depth + 1)
+            texts.label(key, 200): clean(item, secret=secret or masking.is_secret_name(str(key)), depth=depth + 1)
             for key, item in list(value.items())[:_MAX_ENTRIES]
         }
     if isinstance(value, list | tuple):
@@ -91,5 +92,5 @@ def clean(value: Any, *, secret: bool = False, depth: int = 0) -> Any:
     # An integer beyond 64 bits is legal JSON that the store cannot write.
     if value is None or isinstance(value, bool | float) or (isinstance(value, int) and abs(value) < 2**63):
         return value
-    text = content.readable(plain(value)[:_MAX_TEXT])[0]
+    text = texts.readable(plain(value)[:_MAX_TEXT])[0]
     return masking.MASK if secret and text else masking.mask(text)

@@ -8,11 +8,11 @@ import logging
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from detectors.automation import failures
+from detectors.automation.failures import Missing
+from detectors.automation.texts import label
 from detectors.model import Evidence
-from detectors.triage.content import label
-from detectors.triage.enrichment import failures
 from detectors.triage.enrichment.case import MAX_LISTED, Case, same
-from detectors.triage.enrichment.failures import Missing
 from detectors.triage.enrichment.values import clean, facts, parameters, run_on, when, wire
 from detectors.triage.resource import is_safe_name
 

@@ -2,10 +2,10 @@
 
 from typing import TYPE_CHECKING
 
+from detectors.automation.failures import Missing
+from detectors.automation.texts import label
 from detectors.model import Evidence
-from detectors.triage.content import label
 from detectors.triage.enrichment.case import MAX_LISTED, Case, same
-from detectors.triage.enrichment.failures import Missing
 from detectors.triage.enrichment.values import facts, parameters, relative, run_on, when, wire, yes
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from azure.core.pipeline import PipelineRequest, PipelineResponse
 from azure.core.pipeline.policies import AsyncRetryPolicy, SansIOHTTPPolicy
 from azure.core.rest import AsyncHttpResponse, HttpRequest
 
-from detectors.triage.enrichment.failures import Refused
+from detectors.automation.failures import Refused
 
 _DEFAULT_PORTS = {"https": 443, "http": 80}
 
@@ -21,7 +21,7 @@ class SameHostReads(SansIOHTTPPolicy[HttpRequest, AsyncHttpResponse]):
     The SDK follows ``nextLink`` and redirects wherever they point and sends the bearer token along; and on a 409 it
     registers the resource provider with a POST. Stands after the retry policy and before authentication, so that
     pages, redirects and the SDK's own requests pass it before they get a token. Raises
-    :class:`~detectors.triage.enrichment.failures.Refused`.
+    :class:`~detectors.automation.failures.Refused`.
     """
 
     def __init__(self, base_url: str) -> None:

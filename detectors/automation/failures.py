@@ -4,7 +4,7 @@ import re
 from typing import TYPE_CHECKING, cast
 from urllib.parse import unquote, urlsplit
 
-from detectors.triage import content
+from detectors.automation import texts
 
 if TYPE_CHECKING:
     from azure.core.exceptions import HttpResponseError
@@ -49,7 +49,7 @@ def explain(error: Exception) -> tuple[str, bool]:
     # A 200 that could not be read arrives as the same class: that is unexpected.
     if isinstance(error, exceptions.HttpResponseError) and error.response is not None and error.status_code != 200:
         return _explain_status(error, error.status_code or 0), True
-    cause = content.label(error, 300)
+    cause = texts.label(error, 300)
     if isinstance(error, exceptions.ClientAuthenticationError):
         advice = "Check that its managed identity exists and that AZURE_CLIENT_ID, if set, names it."
         return f"The detector could not sign in to Azure: {cause} {advice}", True
@@ -79,7 +79,7 @@ def _explain_status(error: "HttpResponseError", status: int) -> str:
             return _explain_not_found(what, code, said)
         case 429:
             wait = _response(error).headers.get("Retry-After")
-            later = f" It asks to wait {content.label(wait, 20)} seconds." if wait else ""
+            later = f" It asks to wait {texts.label(wait, 20)} seconds." if wait else ""
             return f"Azure throttled the detector while it read the {what} (429).{later}{said}"
         case _:
             return f"Azure answered {status} when asked for the {what}.{said} Read it in the portal, or later."
@@ -100,7 +100,7 @@ def _service_error(error: "HttpResponseError") -> tuple[str, str]:
     described = error.error
     if described is None:
         return "", ""
-    return content.label(described.code or "", 100), content.label(described.message or "", 300)
+    return texts.label(described.code or "", 100), texts.label(described.message or "", 300)
 
 
 def _response(error: "HttpResponseError") -> "AsyncHttpResponse":
@@ -116,7 +116,7 @@ def _requested(error: "HttpResponseError") -> tuple[str, str]:
     if "automationaccounts" not in folded:
         return "automation account", f"{_PROVIDER}/read"
     below = segments[folded.index("automationaccounts") + 1 :]
-    account = content.label(below[0], 100) if below else ""
+    account = texts.label(below[0], 100) if below else ""
     if len(below) < 2:
         return f"automation account '{account}'", f"{_PROVIDER}/read"
     collection, name = below[1], below[2] if len(below) > 2 else ""
@@ -126,4 +126,4 @@ def _requested(error: "HttpResponseError") -> tuple[str, str]:
     if not name:
         return f"{collection} of automation account '{account}'", f"{_PROVIDER}/{action}"
     kind = _SINGULAR.get(collection.casefold(), collection)
-    return f"{_PARTS.get(part.casefold(), '')}{kind} '{content.label(name, 100)}'", f"{_PROVIDER}/{action}"
+    return f"{_PARTS.get(part.casefold(), '')}{kind} '{texts.label(name, 100)}'", f"{_PROVIDER}/{action}"

@@ -59,7 +59,7 @@ class AutomationClients:
     def _build(self, subscription_id: str) -> "AutomationClient":
         from azure.mgmt.automation.aio import AutomationClient
 
-        from detectors.triage.enrichment.policies import BoundedRetry, SameHostReads
+        from detectors.automation.policies import BoundedRetry, SameHostReads
 
         # It logs a traceback for every error body that is not JSON (a proxy's 502); the error itself is reported.
         logging.getLogger("azure.mgmt.automation._utils.model_base").setLevel(logging.ERROR)
