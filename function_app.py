@@ -13,6 +13,7 @@ sys.modules.setdefault("__main__", types.ModuleType("__main__"))
 
 import azure.functions as func
 
+from detectors import fast_dates
 from detectors.worker import CONNECTION, SharedDetector, StreamDetector, binding_setting, stream_is_set_up
 
 app = func.FunctionApp()
@@ -31,6 +32,12 @@ async def sweep(timer: func.TimerRequest) -> None:
     await (await shared.get()).sweep()
 
 
+@app.timer_trigger(arg_name="timer", schedule="0 2-59/5 * * * *", run_on_startup=False, use_monitor=True)
+async def inventory(timer: func.TimerRequest) -> None:
+    """Every five minutes, between two hunts: what has changed in the automation accounts, logged or not."""
+    await (await shared.get()).inventory()
+
+
 @app.timer_trigger(arg_name="timer", schedule="30 * * * * *", run_on_startup=False, use_monitor=False)
 async def deliver(timer: func.TimerRequest) -> None:
     """Every minute: whatever is stored and not yet delivered."""
@@ -38,7 +45,7 @@ async def deliver(timer: func.TimerRequest) -> None:
 
 
 if stream_is_set_up(os.environ):
-    streaming = StreamDetector(os.environ)
+    streaming = StreamDetector(os.environ, warning=fast_dates.install())
 
     # Without an end: it raises only while the store takes nothing at all, and then a checkpoint would lose the batch.
     @app.event_hub_message_trigger(
@@ -55,6 +62,6 @@ if stream_is_set_up(os.environ):
         minimum_interval="00:00:05",
         maximum_interval="00:05:00",
     )
-    def stream(events: typing.List[func.EventHubEvent]) -> None:
+    def stream(events: typing.List[func.EventHubEvent], context: func.Context) -> None:
         """Every batch of the Activity Log's Event Hub export: the rules that run on the stream."""
-        streaming.run(events)
+        streaming.run(events, context)

@@ -8,10 +8,12 @@ thread of the pool an invocation gets.
 """
 
 import asyncio
+import functools
 import json
 import logging
 import threading
 from collections.abc import Coroutine, Mapping, Sequence
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from detectors.app import Detector
@@ -32,6 +34,39 @@ class Event(Protocol):
     """What is read of an ``azure.functions.EventHubEvent``."""
 
     def get_body(self) -> bytes: ...
+
+
+class Invocation(Protocol):
+    """What is read of an ``azure.functions.Context``."""
+
+    @property
+    def invocation_id(self) -> str: ...
+
+    @property
+    def thread_local_storage(self) -> Any: ...
+
+
+_batch: ContextVar[Invocation | None] = ContextVar("batch", default=None)
+"""The invocation that a task of the background thread, or a thread that it asks for help, works for."""
+
+
+@functools.cache
+def _name_lines() -> None:
+    """Make the worker find the invocation of every line that is logged for a batch.
+
+    The host drops a line that belongs to no invocation. Up to Python 3.12 the worker looks into the storage of the
+    thread that logs, and one thread serves several batches here, in turns; so the id is put there for each line, before
+    any handler sees it. From 3.13 on the worker keeps the id in a context variable, which a task inherits from the
+    thread that hands it over, and this changes nothing.
+    """
+    make = logging.getLogRecordFactory()
+
+    def make_named(*args: Any, **kwargs: Any) -> logging.LogRecord:
+        if (invocation := _batch.get()) is not None:
+            invocation.thread_local_storage.invocation_id = invocation.invocation_id
+        return make(*args, **kwargs)
+
+    logging.setLogRecordFactory(make_named)
 
 
 def stream_is_set_up(environment: Mapping[str, str]) -> bool:
@@ -80,22 +115,30 @@ class SharedDetector:
 
 
 class StreamDetector:
-    """Hands batches to one detector in a background thread. Safe to call from several threads."""
+    """Hands batches to one detector in a background thread. Safe to call from several threads.
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
+    *warning* is logged by the first invocation: the host drops what is logged while an app is loaded.
+    """
+
+    def __init__(self, environment: Mapping[str, str], *, warning: str = "") -> None:
         self._shared = SharedDetector(environment)
+        self._warning = warning
         self._starting = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
 
-    def run(self, events: Sequence[Event]) -> None:
-        """Judge *events*; everything they hold is stored when it returns.
+    def run(self, events: Sequence[Event], invocation: Invocation | None = None) -> None:
+        """Judge *events*; everything they hold is stored when it returns. *invocation* is whose lines it logs.
 
         Raises what opening the detector raises, and :class:`detectors.state.store.StoreUnavailable` when the store
         took nothing: the function's retry policy then brings the batch again.
         """
-        report = self._call(self._run([bytes(event.get_body()) for event in events], positions_of(events)))
-        # Here, not in the background: the worker knows the invocation of a line by the thread that logs it.
+        with self._starting:
+            warning, self._warning = self._warning, ""
+        if warning:
+            _log.warning("%s", warning)
+        bodies = [bytes(event.get_body()) for event in events]
+        report = self._call(self._run(bodies, positions_of(events), invocation))
         _log.info(
             "stream: %d messages, %d records, %d candidates, %d rows, %d new alerts, %d damaged, %d quarantine entries",
             report.bodies, report.records, report.candidates, report.rows, len(report.new), len(report.damaged),
@@ -115,12 +158,16 @@ class StreamDetector:
         thread.join()
         loop.close()
 
-    async def _run(self, bodies: Sequence[bytes], positions: "Sequence[Position]") -> "BatchReport":
+    async def _run(
+        self, bodies: Sequence[bytes], positions: "Sequence[Position]", invocation: Invocation | None
+    ) -> "BatchReport":
+        _batch.set(invocation)
         return await (await self._shared.get()).stream(bodies, positions)
 
     def _call(self, work: Coroutine[Any, Any, _Result]) -> _Result:
         with self._starting:
             if self._loop is None:
+                _name_lines()
                 self._loop = asyncio.new_event_loop()
                 # A daemon: a worker that ends does not wait for a batch, which comes again without its checkpoint.
                 self._thread = threading.Thread(target=self._loop.run_forever, name="stream", daemon=True)

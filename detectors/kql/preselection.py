@@ -67,11 +67,7 @@ EVERYTHING: Final = Preselection()
 def preselect(query: str) -> Preselection:
     """The conditions that the leading ``where`` steps of *query* put on operation and status. Raises nothing."""
     tokens = tokens_of(query)
-    words = [token.group() for token in tokens]
-    if words[:2] != [TABLE, "|"] or words.count(TABLE) > 1 or ";" in words or not _READS_OTHER_ROWS.isdisjoint(words):
-        return EVERYTHING
-    # A table can also be named as text.
-    if any(TABLE in word for word in words[1:]):
+    if not _reads_once(TABLE, [token.group() for token in tokens]):
         return EVERYTHING
     reading = _Reading()
     for step in _split(tokens[2:], "|"):
@@ -82,6 +78,29 @@ def preselect(query: str) -> Preselection:
         elif name != "extend" or not reading.extend(step[1:]):
             break
     return reading.preselection
+
+
+def leading_steps(query: str, table: str) -> str | None:
+    """The text of *query* up to its first step that does more than drop rows and add columns; None where a row that
+    these steps drop may still matter to the rest, or where there is no such step. Raises nothing."""
+    tokens = tokens_of(query)
+    if not _reads_once(table, [token.group() for token in tokens]):
+        return None
+    depth = 0
+    for index, token in enumerate(tokens[:-1]):
+        word = token.group()
+        depth += (word in _OPENING) - (word in _CLOSING)
+        if word == "|" and depth == 0 and tokens[index + 1].group() not in ("where", "extend"):
+            return query[: token.start()]
+    return None
+
+
+def _reads_once(table: str, words: Sequence[str]) -> bool:
+    """Whether a query of these *words* reads *table* alone, and only where it begins."""
+    if words[:2] != [table, "|"] or words.count(table) > 1 or ";" in words or not _READS_OTHER_ROWS.isdisjoint(words):
+        return False
+    # A table can also be named as text.
+    return not any(table in word for word in words[1:])
 
 
 class _Reading:

@@ -62,3 +62,18 @@ def longest_span(query: str) -> timedelta | None:
             span = timedelta(**{_UNIT[match[2][0]]: float(match[1])})
             longest = span if longest is None or span > longest else longest
     return longest
+
+
+_INVENTORY: Final = "AutomationInventory_CL"
+_WORKSPACE: Final = frozenset({"AzureActivity", "AzureDiagnostics", "table", "workspace", "union", "externaldata"})
+
+
+def reads_inventory(query: str) -> bool:
+    """Whether *query* names the table of the inventory, alone or beside others."""
+    return any(token.group() == _INVENTORY for token in tokens_of(query))
+
+
+def inventory_alone(query: str) -> bool:
+    """Whether *query* names the table of the inventory and no other that only a workspace has."""
+    words = {token.group() for token in tokens_of(query)}
+    return _INVENTORY in words and _WORKSPACE.isdisjoint(words)

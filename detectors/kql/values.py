@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+import msgspec
+
 DUCKDB_TYPES: Final = {
     "string": "VARCHAR",
     "datetime": "TIMESTAMP",
@@ -83,6 +85,8 @@ def selected_column(name: str, duckdb_type: str) -> str:
 
 def _clean(text: str) -> str:
     """Hostile text that UTF-8 or DuckDB cannot hold: lone surrogates and NUL become U+FFFD."""
+    if text.isascii() and "\0" not in text:
+        return text
     return _UNSTORABLE.sub("\ufffd", text)
 
 
@@ -132,6 +136,8 @@ def to_duckdb(kind: str, value: Any) -> Any:
 def from_duckdb(kind: str, value: Any) -> Any:
     if value is None:
         return "" if kind == "string" else None
+    if kind == "datetime" and isinstance(value, str):
+        return None  # how DuckDB gives a time beyond the year 9999
     if kind == "datetime":
         moment = value if isinstance(value, datetime) else datetime(value.year, value.month, value.day)  # noqa: DTZ001 - UTC is put on in the next line
         return moment.replace(tzinfo=UTC)
@@ -146,6 +152,26 @@ def from_duckdb(kind: str, value: Any) -> Any:
     return value
 
 
+def as_stored(kind: str, value: Any) -> Any:
+    """The JSON value that *value* has after a way through a column of *kind*: that of :func:`to_duckdb`,
+    :func:`from_duckdb` and :func:`json_value` one after the other (a dynamic value without the last), and faster.
+
+    Raises what :func:`to_duckdb` raises for a value that the column does not take.
+    """
+    if kind == "string":
+        return _clean(value) if isinstance(value, str) else from_duckdb(kind, to_duckdb(kind, value))
+    if kind == "dynamic" and isinstance(value, dict):
+        try:
+            text = msgspec.json.encode(value)
+        except (ValueError, TypeError, RecursionError):
+            text = b""
+        # What _clean_json() changes: NUL, and nesting deeper than its bound.
+        if text and b"\\u0000" not in text and text.count(b"{") + text.count(b"[") <= _MAX_DEPTH:
+            return msgspec.json.decode(text)
+    found = from_duckdb(kind, to_duckdb(kind, value))
+    return found if kind == "dynamic" else json_value(kind, found)
+
+
 def _timespan(value: timedelta) -> str:
     """A timespan as the Logs API writes it: ``[-][d.]hh:mm:ss[.fffffff]``."""
     sign, value = ("-", -value) if value < timedelta(0) else ("", value)
@@ -153,3 +179,33 @@ def _timespan(value: timedelta) -> str:
     days = f"{value.days}." if value.days else ""
     fraction = f".{value.microseconds:06d}0" if value.microseconds else ""
     return f"{sign}{days}{hours:02d}:{rest // 60:02d}:{rest % 60:02d}{fraction}"
+
+
+def json_value(kind: str, value: Any) -> Any:
+    """*value* of a column of Kusto type *kind*, as the JSON value it stands for."""
+    if value is None:
+        return None
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    if not isinstance(value, str):
+        return value
+    return _from_text(kind, value)
+
+
+def _from_text(kind: str, value: str) -> Any:
+    try:
+        match kind:
+            case "guid" | "timespan":
+                return None if value == "None" else value
+            case "dynamic":
+                return json.loads(value) if value else None
+            case "long" | "int":
+                return int(value)
+            case "real" | "decimal":
+                # NaN and Infinity stay text: they are no JSON numbers.
+                return float(value) if value.lower() not in {"nan", "inf", "-inf", "infinity", "-infinity"} else value
+            case "bool":
+                return {"true": True, "false": False, "1": True, "0": False}.get(value.lower(), value)
+    except ValueError:
+        return value
+    return value

@@ -9,9 +9,11 @@ import dataclasses
 import functools
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, Final
+
+import msgspec
 
 from detectors.kql.engine import load_tables
 from detectors.kql.values import parse_datetime
@@ -90,31 +92,65 @@ def to_row(record: Mapping[str, Any]) -> dict[str, Any]:
     """One Activity Log record as a row of AzureActivity: every column present, datetimes aware, ``*_d`` parsed.
 
     Takes the shape of a diagnostic setting (Event Hub), the shape of the REST API, and a row of the table itself,
-    told apart by their field names, in any case. What an export does not carry stays empty; ``Caller`` is derived
-    from the claims, and ``Properties_d.entity`` falls back to the resource id in its original case.
+    told apart by their field names, in any case; :func:`is_plain` says when the names are those of an export. What an
+    export does not carry stays empty; ``Caller`` is derived from the claims, and ``Properties_d.entity`` falls back to
+    the resource id in its original case.
     """
     fields = _folded(record)
-    row = _from_table(fields) if _TABLE_SHAPE & fields.keys() else _from_record(fields)
-    empty = {name: "" if kind == "string" else None for name, kind in _columns().items()}
-    return {**empty, **row}
+    if is_plain(record):
+        # Spelled as the export spells them, these count before any other spelling: the stream reads no others.
+        fields["operationname"], fields["resulttype"] = record["operationName"], record["resultType"]
+        row = _from_record(fields)
+    else:
+        row = _from_table(fields) if _TABLE_SHAPE & fields.keys() else _from_record(fields)
+    return {**_empty_row(), **row}
+
+
+def is_plain(record: Mapping[str, Any]) -> bool:
+    """Whether *record* names its operation and outcome as every record of a diagnostic setting does: with the texts
+    ``operationName`` and ``resultType``. It is then no row of the table, whatever else it holds.
+    """
+    outcome = record.get("resultType")
+    return isinstance(record.get("operationName"), str) and isinstance(outcome, str) and outcome != ""
 
 
 def read_records(data: bytes) -> Iterator[dict[str, Any] | BadRecord]:
     """The records in *data*, in order, with a :class:`BadRecord` in the place of each unreadable one.
 
-    Takes one object, a list, ``{"records": [...]}``, ``{"value": [...]}``, one object per line and objects one
-    after the other; UTF-8 or UTF-16, with or without byte order mark.
+    Takes one object, a list, ``{"records": [...]}``, ``{"value": [...]}``, one inside another, one object per line and
+    objects one after the other; UTF-8 or UTF-16, with or without byte order mark. Forgives what loses no record: commas
+    and ends of lines anywhere between records, and the last brace of ``{"records": [...]}``.
+
+    Data that yields no :class:`BadRecord` was read to its last byte. What is missing or altered outside of every
+    record is reported too, once: a list that never ends or never began, bytes that are no text.
     """
-    text = _decode(data)
-    line, counted = 1, 0
+    text, broken = _decode(data)
+    line, counted, damaged, position = 1, 0, False, 0
     for position, found in enumerate(_values(text), start=1):
-        if isinstance(found, dict):
-            yield found
-        elif isinstance(found, _Damage):
+        if isinstance(found, _Damage):
+            damaged = True
             line, counted = line + text.count("\n", counted, found.offset), found.offset
             yield BadRecord(position, f"line {line}: {found.reason}")
-        else:
+        elif not isinstance(found, dict):
             yield BadRecord(position, f"not a record but a JSON {_json_type(found)}")
+        elif (name := list_in(found)) is not None:
+            yield BadRecord(position, f"not a record but an object with a list in {name[:50]!r}")
+        else:
+            yield found
+    if broken and not damaged:
+        yield BadRecord(position + 1, broken)
+
+
+def list_in(record: Mapping[str, Any]) -> str | None:
+    """The name of a list of objects in what has no field of a record; None for a record.
+
+    Such a thing is an envelope, inside another one or damaged in its name. To take it for a record is to lose a list
+    of them.
+    """
+    names = [name for name, value in record.items() if isinstance(value, list) and value and isinstance(value[0], dict)]
+    if not names or not (_MAPPED | _TABLE_SHAPE).isdisjoint(name.casefold() for name in record):
+        return None
+    return names[0]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,6 +175,9 @@ def _values(data: str) -> Iterator[Any]:
     text = _Document(data)
     decode = json.JSONDecoder().raw_decode
     position = 0
+    # Lists that were entered because they are damaged as a whole, and have not ended yet.
+    lists = 0
+    damaged = cut = False
     # Every failed attempt costs something and may have read far ahead; the budget keeps hostile data, which fails
     # at every other character or reads to the end each time, from holding up the rest.
     budget = 8 * len(text) + 1_000_000
@@ -152,16 +191,30 @@ def _values(data: str) -> Iterator[Any]:
             if budget < 0:
                 yield _Damage(position, f"too damaged; the last {len(text) - position} characters were not read")
                 return
-            if closed > position or opened > position:
+            if opened > position:
                 # The list as a whole is damaged, each of its records may be whole.
-                position = max(closed, opened)
+                position, lists, cut = opened, lists + 1, False
+                continue
+            if closed > position:
+                if not lists and not damaged:
+                    damaged = True
+                    yield _Damage(position, "a list ends that never began")
+                position, lists = closed, max(lists - 1, 0)
                 continue
             reason = "nested too deeply" if isinstance(error, RecursionError) else getattr(error, "msg", str(error))
             yield _Damage(position, f"not JSON: {reason}")
+            damaged = cut = True
             following = _NEXT_RECORD.search(text, position + 1)
-            position = following.end() if following else len(text)
+            end = following.end() if following else len(text)
+            if text.find("]", position, end) >= 0:
+                # Perhaps the end of a list: from here on it cannot be told what is still open.
+                lists = 0
+            position = end
         else:
+            cut = False
             yield from _unwrapped(value)
+    if lists and not cut:
+        yield _Damage(len(text), "the data ends inside a list")
 
 
 def _skip(pattern: re.Pattern[str], text: str, position: int) -> int:
@@ -169,20 +222,27 @@ def _skip(pattern: re.Pattern[str], text: str, position: int) -> int:
     return match.end() if match else position
 
 
-def _unwrapped(value: Any) -> Iterable[Any]:
-    if isinstance(value, dict):
-        for name in ("records", "value"):
-            if isinstance(value.get(name), list):
-                return list(value[name])
-    return value if isinstance(value, list) else [value]
+def _unwrapped(value: Any) -> Iterator[Any]:
+    """What lists and envelopes hold, however deep."""
+    ahead, outermost = [value], True
+    while ahead:
+        found = ahead.pop()
+        if isinstance(found, dict) and (outermost or list_in(found) is not None):
+            found = next((found[name] for name in ("records", "value") if isinstance(found.get(name), list)), found)
+        outermost = False
+        if isinstance(found, list):
+            ahead.extend(reversed(found))
+        else:
+            yield found
 
 
 def _json_type(value: Any) -> str:
-    names = {str: "string", list: "list", bool: "boolean", type(None): "null"}
+    names = {str: "string", bool: "boolean", type(None): "null"}
     return names.get(type(value), "number")
 
 
-def _decode(data: bytes) -> str:
+def _decode(data: bytes) -> tuple[str, str]:
+    """The text, and what of it is a guess."""
     encoding = "utf-8-sig"
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         encoding = "utf-16"
@@ -190,12 +250,24 @@ def _decode(data: bytes) -> str:
         encoding = "utf-16-le"
     elif data[:1] == b"\0":
         encoding = "utf-16-be"
-    return data.decode(encoding, errors="replace")
+    try:
+        return data.decode(encoding), ""
+    except UnicodeDecodeError as error:
+        name = "UTF-8" if encoding == "utf-8-sig" else "UTF-16"
+        # The decoder counts behind the byte order mark.
+        number = len(data) - len(error.object) + error.start + 1
+        broken = f"byte {number} of the data is not {name}; what is not was read as U+FFFD"
+        return data.decode(encoding, errors="replace"), broken
 
 
 @functools.cache
 def _columns() -> dict[str, str]:
     return dict(load_tables()[TABLE].columns)
+
+
+@functools.cache
+def _empty_row() -> Mapping[str, Any]:
+    return {name: "" if kind == "string" else None for name, kind in _columns().items()}
 
 
 def _from_table(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -270,8 +342,11 @@ def _from_record(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 def _folded(value: Any) -> dict[str, Any]:
     """The mapping with case-folded names; an exact duplicate in another case loses to the first."""
-    folded: dict[str, Any] = {}
-    if isinstance(value, Mapping):
+    if not isinstance(value, dict | Mapping):
+        return {}
+    folded = {str(name).casefold(): item for name, item in value.items()}
+    if len(folded) < len(value):
+        folded = {}
         for name, item in value.items():
             folded.setdefault(str(name).casefold(), item)
     return folded
@@ -279,10 +354,12 @@ def _folded(value: Any) -> dict[str, Any]:
 
 def _text(value: Any) -> str:
     """Text of a plain value or of the REST API's ``{"value": ..., "localizedValue": ...}``."""
-    if isinstance(value, Mapping):
-        value = _folded(value).get("value")
     if isinstance(value, str):
         return value
+    if isinstance(value, dict | Mapping):
+        value = _folded(value).get("value")
+        if isinstance(value, str):
+            return value
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else ""
 
 
@@ -302,7 +379,12 @@ def _json(value: Any) -> str:
     if value is None or isinstance(value, str):
         return value or ""
     try:
-        return json.dumps(value, default=str)
+        return msgspec.json.encode(value).decode()
+    except (ValueError, TypeError, RecursionError):
+        # Text that UTF-8 cannot hold, numbers of more than 64 bits, nesting without end.
+        pass
+    try:
+        return json.dumps(value, default=str, separators=(",", ":"))
     except (ValueError, RecursionError):
         return ""
 

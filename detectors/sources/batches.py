@@ -6,10 +6,11 @@ only when the store takes neither, and then the function's retry policy holds th
 """
 
 import asyncio
+import contextlib
 import dataclasses
 import functools
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -47,9 +48,9 @@ class Intake(Protocol):
         self, rule: Rule, rows: Sequence[dict[str, Any]], *, source: Source, workspace: str | None, allowance: int
     ) -> tuple[str, ...]: ...
 
-
-ReportQuarantine = Callable[[Reason, Sequence[Item], Sequence[str]], Awaitable[None]]
-"""Stores the health alert about items and the names of their entries. Raises StoreUnavailable."""
+    async def report_quarantine(
+        self, *, hub: str, partition: str, pieces: int, size: int, reason: str, entry: str, whole: bool
+    ) -> None: ...
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -75,7 +76,6 @@ class Batches:
         judge: Judge,
         intake: Intake,
         quarantine: Quarantine,
-        report: ReportQuarantine,
         allowance: int,
         clock: Callable[[], datetime],
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -83,7 +83,6 @@ class Batches:
         self._judge = judge
         self._intake = intake
         self._quarantine = quarantine
-        self._report = report
         self._allowance = allowance
         self._clock = clock
         self._sleep = sleep
@@ -97,7 +96,7 @@ class Batches:
         """Judge *bodies* and store everything; *positions* has one for each body.
 
         What could not be handled is in quarantine when it returns. Raises
-        :class:`detectors.state.store.StoreUnavailable` or TimeoutError when not even that could be stored.
+        :class:`detectors.state.store.StoreUnavailable` when not even that could be stored, after 2 minutes at most.
         """
         try:
             report = await self.judge_and_store(bodies, positions, on_new)
@@ -123,11 +122,11 @@ class Batches:
     ) -> BatchReport:
         """Judge *bodies* and store the matches; ``damaged`` is told and left to the caller.
 
-        Raises :class:`detectors.state.store.StoreUnavailable` after several tries, and TimeoutError after 4 minutes.
+        Raises :class:`detectors.state.store.StoreUnavailable` after several tries, or after 4 minutes.
         """
         judged = self._judge.judge(bodies, self._clock())
         new: list[str] = []
-        async with asyncio.timeout(_STORE_SECONDS):
+        async with _within(_STORE_SECONDS, "what a batch holds"):
             for rule, rows in judged.found:
                 store = functools.partial(
                     self._intake.store, rule, rows, source=Source.STREAM, workspace=None, allowance=self._allowance
@@ -136,24 +135,35 @@ class Batches:
                 new += stored
                 if stored and on_new:
                     await on_new(stored)
-        damaged = tuple(
-            Item(position=positions[each.body_index], reason=each.reason[:500], data=bytes(each.data))
-            for each in judged.damaged
-        )
+        damaged: dict[tuple[int, bytes], Item] = {}
+        for each in judged.damaged:
+            # Records that cannot be told apart are each kept as the whole message, which is enough once.
+            item = Item(position=positions[each.body_index], reason=each.reason[:500], data=bytes(each.data))
+            damaged.setdefault((each.body_index, each.data), item)
         return BatchReport(
             bodies=len(bodies),
             records=judged.records,
             candidates=judged.candidates,
             rows=sum(len(rows) for _, rows in judged.found),
             new=tuple(new),
-            damaged=damaged,
+            damaged=tuple(damaged.values()),
         )
 
     async def _set_aside(self, kind: Reason, items: Sequence[Item]) -> tuple[str, ...]:
         """Quarantine, then the alert: a crash in between brings the batch again, which writes both."""
-        async with asyncio.timeout(_SET_ASIDE_SECONDS):
+        async with _within(_SET_ASIDE_SECONDS, "what the stream sets aside"):
             names = await self._insist(lambda: self._quarantine.put(kind, items, self._clock()))
-            await self._insist(lambda: self._report(kind, items, names))
+            report = functools.partial(
+                self._intake.report_quarantine,
+                hub=items[0].position.hub,
+                partition=items[0].position.partition,
+                pieces=len(items),
+                size=sum(len(item.data) for item in items),
+                reason=items[0].reason,
+                entry=names[0],
+                whole=kind is Reason.NOT_STORED,
+            )
+            await self._insist(report)
         return names
 
     async def _insist(self, call: Callable[[], Awaitable[_Result]]) -> _Result:
@@ -165,3 +175,16 @@ class Batches:
                 _log.warning("the stream tries again in %.0f s: %s", wait, error)
             await self._sleep(wait)
         return await call()
+
+
+@contextlib.asynccontextmanager
+async def _within(seconds: float, what: str) -> AsyncIterator[None]:
+    """A store that does not answer is one that is not there."""
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError as error:
+        raise StoreUnavailable(
+            f"the store did not take {what} within {seconds:.0f} s, and the function has to return before its time "
+            "limit. See whether the storage account throttles or its network has changed."
+        ) from error

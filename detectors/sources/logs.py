@@ -11,9 +11,9 @@ import json
 import logging
 import re
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from detectors.kql.values import json_value
 from detectors.sources.windows import Window
 
 if TYPE_CHECKING:
@@ -225,33 +225,3 @@ def _rows(table: "LogsTable") -> list[dict[str, Any]]:
         {name: json_value(kind, row[index]) for index, (name, kind) in enumerate(zip(names, kinds, strict=True))}
         for row in table.rows
     ]
-
-
-def json_value(kind: str, value: Any) -> Any:
-    """*value* of a column of Kusto type *kind*, as the JSON value it stands for."""
-    if value is None:
-        return None
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
-    if not isinstance(value, str):
-        return value
-    return _from_text(kind, value)
-
-
-def _from_text(kind: str, value: str) -> Any:
-    try:
-        match kind:
-            case "guid" | "timespan":
-                return None if value == "None" else value
-            case "dynamic":
-                return json.loads(value) if value else None
-            case "long" | "int":
-                return int(value)
-            case "real" | "decimal":
-                # NaN and Infinity stay text: they are no JSON numbers.
-                return float(value) if value.lower() not in {"nan", "inf", "-inf", "infinity", "-infinity"} else value
-            case "bool":
-                return {"true": True, "false": False, "1": True, "0": False}.get(value.lower(), value)
-    except ValueError:
-        return value
-    return value

@@ -101,14 +101,15 @@ class Quarantine:
             raise UnreadableEntry(f"Quarantine entry {name} holds nothing; delete it.")
         return entry
 
-    async def leave(self, name: str, rest: Sequence[Item], now: datetime) -> None:
-        """Let *name* go except for *rest*, the items of it that are still damaged.
+    async def leave(self, name: str, rest: Sequence[Item], now: datetime) -> tuple[str, ...]:
+        """Let *name* go except for *rest*, the items of it that are still damaged. The names of what stays.
 
         What stays is stored before the entry goes: a crash in between leaves both, and replaying twice is safe.
         """
         kept = await self.put(Reason.DAMAGED, rest, now) if rest else ()
         if name not in kept:
             await self._objects.delete_object(name)
+        return kept
 
 
 def _parts(items: Sequence[Item]) -> Iterator[tuple[Item, ...]]:

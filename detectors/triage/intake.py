@@ -1,23 +1,32 @@
 """Intake: rows that a rule returned become stored matches. The one door through which every source comes in."""
 
 import asyncio
+import logging
 import uuid
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
-from detectors.model import Alert, AlertKind, Delivery, Match, Record, Source, SummaryItem
+import msgspec
+
+from detectors.model import Alert, AlertKind, Delivery, Evidence, Match, Record, Source, SummaryItem
 from detectors.rule import Rule
-from detectors.state.store import Store
-from detectors.triage import health, mapped
+from detectors.state.encoding import RecordUnreadable
+from detectors.state.store import Conflict, Document, Store
+from detectors.triage import health, joining, mapped
 from detectors.triage.bodies import without_bodies
 from detectors.triage.identity import identity_of, match_id
+from detectors.triage.stretches import stretch
 
 ITEMS_PER_SUMMARY = 100
 """So many names fit on one Teams card of 20 kB."""
 
 _SUMMARY_GRACE = timedelta(minutes=15)
 _WRITES_AT_ONCE = 8
+_ROUNDS = 5
+"""How often a conditional write is tried anew after somebody else was faster."""
+
+_log = logging.getLogger(__name__)
 
 
 class Intake:
@@ -35,21 +44,84 @@ class Intake:
     ) -> tuple[str, ...]:
         """Store the actions among *rows* that are new, oldest first.
 
-        The first *allowance* become alerts of their own; the rest is named in summary alerts. Everything is durable
-        when the call returns. Returns the ids of the alerts, summaries included, that this call was the first to
-        store. Raises :class:`detectors.state.store.StoreUnavailable`; the caller then repeats the whole call, and
-        what is already stored is recognised.
+        The first *allowance* become alerts of their own; the rest is named in summary alerts. Of the first, those
+        whose action another source has told of already are joined to that alert (:mod:`detectors.triage.joining`).
+        Everything is durable when the call returns. Returns the ids of the alerts, summaries included, that this call
+        was the first to store. Raises :class:`detectors.state.store.StoreUnavailable`; the caller then repeats the
+        whole call, and what is already stored is recognised.
         """
         now = self._clock()
         matches = matches_of(rule, rows, source=source, workspace=workspace, found_at=now)
         known = await _all(self._store.exists(match.id) for match in matches)
         fresh = [match for match, exists in zip(matches, known, strict=True) if not exists]
         alone, rest = fresh[:allowance], fresh[allowance:]
-        created = await _all(self._store.create(Record(id=m.id, due=now, created_at=now, match=m)) for m in alone)
+        created = await _all(self._store_alone(rule, match, now) for match in alone)
         new = [match.id for match, won in zip(alone, created, strict=True) if won]
         for start in range(0, len(rest), ITEMS_PER_SUMMARY):
             new.extend(await self._summarise(rule, rest[start : start + ITEMS_PER_SUMMARY], now))
         return tuple(new)
+
+    async def _store_alone(self, rule: Rule, match: Match, now: datetime) -> bool:
+        """Store *match*; whether it is a new alert of its own.
+
+        A match that is joined is stored after the alert has what it says: a crash in between repeats that, and
+        without the record of its own it is found again by the next run.
+        """
+        action = joining.action_of(match.row) if joining.tells_of_one_action(rule) else None
+        alert_id = await self._alert_of(action, rule, match, now) if action else None
+        if alert_id is None:
+            return await self._store.create(Record(id=match.id, due=now, created_at=now, match=match))
+        await self._store.create(Record(id=match.id, due=None, created_at=now, match=match, joined_to=alert_id))
+        _log.info("match %s of the rule %s tells of the action of alert %s and is joined to it",
+                  match.id, rule.name, alert_id)  # fmt: skip
+        return False
+
+    async def _alert_of(self, action: joining.Action, rule: Rule, match: Match, now: datetime) -> str | None:
+        """Id of the alert that *match* was joined to; None when it is an alert of its own, which is then indexed.
+
+        The index is written before the record: whoever reads it in between finds no alert there and makes one, and
+        whoever reads it later cannot miss this one.
+        """
+        report = joining.report_of(rule, match, action)
+        entry = joining.entry_of(match, action, mapped.severity(rule, match.row))
+        for _ in range(_ROUNDS):
+            document = await self._store.read_document(action.document)
+            index = _index_in(document, action.document)
+            for candidate in joining.candidates(index, action, match.id):
+                if await self._report(candidate, report, now):
+                    return candidate.alert_id
+            updated = joining.noted(index, entry, now)
+            if updated == index:
+                return None
+            version = document.version if document else None
+            try:
+                await self._store.write_document(action.document, msgspec.json.encode(updated), version)
+            except Conflict:
+                continue
+            return None
+        _log.warning("alert %s is not in the index %s, which others write again and again; what another source finds "
+                     "of the same action will be an alert of its own", match.id, action.document)  # fmt: skip
+        return None
+
+    async def _report(self, entry: joining.Entry, report: Evidence, now: datetime) -> bool:
+        """Add *report* to the alert of *entry*; whether it is there afterwards."""
+        for _ in range(_ROUNDS):
+            try:
+                stored = await self._store.read(entry.alert_id)
+            except RecordUnreadable as error:
+                _log.warning("alert %s cannot be joined to: %s", entry.alert_id, error)
+                return False
+            updated = joining.with_report(stored.record, entry, report, now) if stored else None
+            if stored is None or updated is None:
+                return False
+            if updated == stored.record:
+                return True
+            try:
+                await self._store.replace(stored, updated)
+            except Conflict:
+                continue
+            return True
+        return False
 
     async def _summarise(self, rule: Rule, matches: Sequence[Match], now: datetime) -> tuple[str, ...]:
         """Store *matches* so that they wait for one summary alert, then the summary.
@@ -86,14 +158,69 @@ class Intake:
         alert = health.missing_name(workspace, missing, rules, now=now)
         await self._store.create(Record(id=alert.id, due=now, created_at=now, alert=alert))
 
+    async def report_quarantine(
+        self, *, hub: str, partition: str, pieces: int, size: int, reason: str, entry: str, whole: bool
+    ) -> None:
+        """Store the health alert about what the stream set aside; the same hub and hour give the same alert.
+
+        *pieces* of *size* bytes are in quarantine, first of all in *entry*, for *reason*; *whole* for a batch that
+        could not be stored.
+        """
+        now = self._clock()
+        alert = health.quarantined(
+            hub=hub,
+            partition=partition,
+            pieces=pieces,
+            size=size,
+            reason=reason,
+            entry=entry,
+            whole=whole,
+            now=now,
+        )
+        await self._store.create(Record(id=alert.id, due=now, created_at=now, alert=alert))
+
+    async def report_stale_inventory(self, stale: health.StaleInventory | None) -> None:
+        """Store the health alert about accounts that the inventory does not read in time; None when there are none.
+
+        To be called after every run: the alert is made once for each stretch of time in which there are some.
+        """
+        now = self._clock()
+        since = await stretch(self._store, "health/stale-inventory", now, wrong=stale is not None)
+        if stale and since:
+            alert = health.stale_inventory(stale, stretch=since, now=now)
+            await self._store.create(Record(id=alert.id, due=now, created_at=now, alert=alert))
+
+    async def report_no_inventory(self, reason: str | None) -> None:
+        """Store the health alert that no automation account can be listed, for *reason*; None when some can.
+
+        To be called after every run, as :meth:`report_stale_inventory`.
+        """
+        now = self._clock()
+        since = await stretch(self._store, "health/no-inventory", now, wrong=reason is not None)
+        if reason is not None and since:
+            alert = health.no_inventory(reason, stretch=since, now=now)
+            await self._store.create(Record(id=alert.id, due=now, created_at=now, alert=alert))
+
     async def report_dead_letter(self, record: Record, destination: str, others: Sequence[str]) -> None:
         """Store the health alert about an alert that *destination* will never get, for the *others* to carry."""
         if record.alert is None or not others:
             return
         now = self._clock()
-        alert = health.dead_letter(record.alert, destination, error=record.deliveries[destination].error or "", now=now)
+        delivery = record.deliveries[destination]
+        alert = health.dead_letter(
+            record.alert, destination, error=delivery.error or "", now=now, arrived_at=delivery.sent_at
+        )
         deliveries = {name: Delivery() for name in others}
         await self._store.create(Record(id=alert.id, due=now, created_at=now, alert=alert, deliveries=deliveries))
+
+
+def _index_in(document: Document | None, name: str) -> joining.Index:
+    """The index in *document*. One that cannot be read is as good as none: it only spares a second alert."""
+    try:
+        return joining.read_index(document.value) if document else joining.Index()
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        _log.warning("the document %s is no index of alerts of this version and is written anew: %s", name, error)
+        return joining.Index()
 
 
 async def _all(calls: Iterable[Coroutine[Any, Any, bool]]) -> list[bool]:
@@ -137,14 +264,7 @@ def matches_of(
 
 def event_time(row: dict[str, Any]) -> datetime | None:
     """``TimeGenerated`` of the row, or None where the query dropped it."""
-    value = row.get("TimeGenerated")
-    if not isinstance(value, str):
-        return None
-    try:
-        parsed = datetime.fromisoformat(value)
-    except ValueError:
-        return None
-    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
+    return joining.time_of(row.get("TimeGenerated"))
 
 
 def summary_alert(rule: Rule, summary_id: str, matches: Sequence[Match], now: datetime) -> Alert:

@@ -1,15 +1,18 @@
 """Run the app's functions in Microsoft's own Python 3.13 worker library, in this process.
 
 ``python run_in_worker.py APP_FOLDER FUNCTION [FUNCTION ...]`` prints one JSON object: the names that the worker
-indexed and, for each FUNCTION in turn, ``ok`` or the exception that its invocation ended with. It needs no host and
-no gRPC: the library takes any message classes, so plain objects stand in for them.
+indexed and, for each FUNCTION in turn, ``ok`` or the exception that its invocation ended with, and the invocations
+that the lines of the stream's background thread belong to. It needs no host and no gRPC: the library takes any message
+classes, so plain objects stand in for them.
 
 It is a script of its own because the worker that runs an app is another interpreter than the one that tests it.
 """
 
 import asyncio
 import json
+import logging
 import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -82,6 +85,18 @@ def given(name: str) -> tuple[str, Any, dict[str, Any]]:
     return "events", datum("collection_bytes", bodies), metadata
 
 
+class Lines(logging.Handler):
+    """Whose each line of the background thread is, as the worker finds out: it asks when it is handed the line."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.invocations: list[str | None] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if threading.current_thread().name == "stream":
+            self.invocations.append(worker.invocation_id_cv.get())
+
+
 async def invoke(function: Any, number: int) -> str:
     parameter, value, metadata = given(function.name)
     response = await worker.invocation_request(
@@ -112,13 +127,17 @@ async def main(folder: str, names: list[str]) -> None:
         return
     metadata = await worker.functions_metadata_request(envelope())
     functions = {function.name: function for function in metadata.function_metadata_results}
+    lines = Lines()
+    logging.getLogger().addHandler(lines)
+    logging.getLogger().setLevel(logging.INFO)
     outcomes = [[name, await invoke(functions[name], number)] for number, name in enumerate(names)]
     shared = sys.modules["function_app"].shared
     if shared.opened is not None:
         await shared.opened.close()
     if "stream" in functions:
         sys.modules["function_app"].streaming.close()
-    print(json.dumps({"indexed": sorted(functions), "outcomes": outcomes, "duckdb": bool(__import__("duckdb"))}))
+    told = {"indexed": sorted(functions), "outcomes": outcomes, "lines": lines.invocations}
+    print(json.dumps(told | {"duckdb": bool(__import__("duckdb"))}))
 
 
 if __name__ == "__main__":

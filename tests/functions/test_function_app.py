@@ -58,6 +58,7 @@ print(json.dumps({
     "binding": json.loads(f.get_raw_bindings()[0]),
     "retry": f.get_settings_dict("retry_policy"),
     "annotation": repr(typing.get_type_hints(f.get_user_function())["events"]),
+    "context": repr(typing.get_type_hints(f.get_user_function())["context"]),
     "coroutine": __import__("inspect").iscoroutinefunction(f.get_user_function()),
 }))
 """
@@ -84,6 +85,8 @@ def test_with_an_event_hub_the_app_has_the_stream_as_well(name: str) -> None:
     assert told["retry"]["maximum_interval"] == "00:05:00"
     # The worker indexes no function at all of an app with list[...] here, and get_functions() does not notice.
     assert told["annotation"] == "typing.List[azure.functions._eventhub.EventHubEvent]"
+    # The worker passes it by this name alone, and refuses the app with any other type.
+    assert told["context"] == "<class 'azure.functions._abc.Context'>"
     assert not told["coroutine"]
 
 

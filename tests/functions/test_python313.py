@@ -35,6 +35,7 @@ def test_the_worker_of_python_313_indexes_and_runs_the_functions(tmp_path: Path)
         told = json.loads(result.stdout)
         assert told["indexed"] == ["deliver", "hunt", "stream", "sweep"]
         assert told["outcomes"] == [["hunt", "ok"], ["stream", "ok"], ["deliver", "ok"], ["sweep", "ok"]]
+        assert set(told["lines"]) == {str(told["outcomes"].index(["stream", "ok"]))}
         assert sandbox.ledger.counts["teams"] > 0
     with contextlib.closing(sqlite3.connect(tmp_path / "state.db")) as state:
         assert state.execute("SELECT count(*) FROM objects").fetchone() == (1,), "the damaged message is kept"

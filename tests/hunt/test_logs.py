@@ -15,7 +15,8 @@ from azure.identity.aio import ManagedIdentityCredential
 from azure.monitor.query.aio import LogsQueryClient
 
 from detectors.sources import logs
-from detectors.sources.logs import MissingNameError, QueryError, json_value, query
+from detectors.kql.values import json_value
+from detectors.sources.logs import MissingNameError, QueryError, query
 from detectors.sources.windows import Window
 from sandbox import faults
 from sandbox.faults import Fault

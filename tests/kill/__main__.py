@@ -1,4 +1,4 @@
-"""``make kill``: kill -9 the real process again and again, at the storage emulator and at SQLite.
+"""``make kill``: kill -9 the real process again and again, hunt and stream in turn, at Azurite and at SQLite.
 
 Ends with one line ``kills=... lost=... repeats_teams_marked=... repeats_unmarked=... repeats_elsewhere_by_id=...
 seed=...``, after what was wrong, one line each.

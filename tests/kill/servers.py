@@ -3,7 +3,7 @@
 import contextlib
 import ssl
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +11,9 @@ from unittest import mock
 from urllib.parse import urlsplit
 
 import sandbox.server
+from detectors.sources.quarantine import Item, Quarantine
+from detectors.state.azure import AzureStore
+from detectors.state.sqlite import SqliteStore
 from sandbox.scenario import Scenario
 from sandbox.server import Sandbox
 from sandbox.wire import Answer, LoopbackServer, Request, Response
@@ -94,6 +97,22 @@ def state(name: StoreName, folder: Path, switch: KillSwitch) -> Iterator[dict[st
         )
         watched = Azurite(blob_endpoint=blob, queue_endpoint=azurite.queue_endpoint, table_endpoint=table)
         yield {"STATE_CONNECTION_STRING": watched.connection_string}
+
+
+async def quarantined(settings: Mapping[str, str]) -> list[Item]:
+    """Everything in quarantine in the store that a worker with *settings* has."""
+    store: AzureStore | SqliteStore = (
+        SqliteStore(settings["STATE_PATH"])
+        if "STATE_PATH" in settings
+        else AzureStore.from_connection_string(settings["STATE_CONNECTION_STRING"])
+    )
+    await store.open()
+    try:
+        quarantine = Quarantine(store.objects("quarantine"))
+        entries = [await quarantine.get(name) for name in await quarantine.names(10_000)]
+        return [item for entry in entries if entry for item in entry.items]
+    finally:
+        await store.close()
 
 
 def _address(url: str) -> tuple[str, int]:

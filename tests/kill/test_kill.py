@@ -17,10 +17,10 @@ from sandbox.ledger import Received
 from sandbox.wire import Request
 from tests.clock import Clock
 from tests.factories import build_alert
-from tests.kill.loop import run
+from tests.kill.loop import run, run_plans
 from tests.kill.servers import StoreName, WatchedSandbox
 from tests.kill.switch import KillSwitch, Moment, Plan
-from tests.kill.verdict import RECEIVERS, Message, compare, read
+from tests.kill.verdict import RECEIVERS, Message, Verdict, compare, read
 
 ID = "5f2b8c0e9d7a41c3b6e4f1a2d3c4b5a6"
 OTHER = "0123456789ab41c3b6e4f1a2d3c4b5a6"
@@ -34,6 +34,21 @@ def test_kill_9_at_random_points_loses_no_alert_and_repeats_none_unsaid(
     assert outcome.verdict.problems == ()
     assert outcome.kills == kills
     assert outcome.places.total() == kills
+
+
+# Of this seed, the first batch holds nothing but damaged messages.
+SEED = 14
+DEATHS_OF_THE_STREAM = [
+    Plan("object", 1, Moment.AFTER),  # The quarantine holds the first batch, and no alert says so.
+    Plan("checkpoint", 1, Moment.BEFORE),  # The invocation returned, and the batch comes again.
+    Plan("record", 2, Moment.AFTER),  # After that alert a match of the second batch is stored, and not yet triaged.
+]
+
+
+def test_kill_9_of_the_stream_alerts_each_action_once_and_keeps_each_damaged_message(tmp_path: Path) -> None:
+    outcome = run_plans(tmp_path, "sqlite", "stream", "stream", DEATHS_OF_THE_STREAM, seed=SEED)
+    assert outcome.verdict == Verdict(), "nothing was under way to a receiver, so nothing is repeated either"
+    assert outcome.places.total() == len(DEATHS_OF_THE_STREAM)
 
 
 def once(*ids: str) -> dict[str, list[Message]]:

@@ -21,12 +21,16 @@ from detectors import rulebook
 from detectors.app import Detector
 from detectors.settings import load_settings
 from detectors.state.sqlite import SqliteStore
+from tests.kill.hub import HUB, Hub
 
 CONTROL = "KILL_CONTROL_FD"
 """Environment variable with the number of the control socket."""
 
 RULES = "KILL_RULES"
 """Environment variable with the folder of the rules that run, in the place of the built-in ones."""
+
+_STEPS = {"create a record": "record", "write an object": "object"}
+"""Calls to SQLite that are places of their own too, for plans that mean one step and not the n-th call."""
 
 _EVER = timedelta(days=7)
 """Later than any retry, earlier than the ``due`` of what is dead."""
@@ -67,9 +71,11 @@ def told_of_sqlite(control: Control) -> Iterator[None]:
     call = SqliteStore._call
 
     async def told(store: SqliteStore, operation: str, work: Callable[[Any], Any]) -> Any:
-        number = await asyncio.to_thread(control.ask, "arrived store")
+        places = ("store", _STEPS[operation]) if operation in _STEPS else ("store",)
+        numbers = [await asyncio.to_thread(control.ask, f"arrived {place}") for place in places]
         result = await call(store, operation, work)
-        await asyncio.to_thread(control.ask, f"answered store {number}")
+        for place, number in zip(places, numbers, strict=True):
+            await asyncio.to_thread(control.ask, f"answered {place} {number}")
         return result
 
     with mock.patch.object(SqliteStore, "_call", told):
@@ -88,14 +94,14 @@ async def work(control: Control) -> None:
                 # After the first answer, so that opening the store can be died of too.
                 detector = Detector(load_settings(os.environ), environment=os.environ, clock=control.clock)
                 await detector.open()
-            await _do(detector, verb)
+            await _do(detector, verb, control)
             question = f"left {len(await detector.store.due(control.now + _EVER, 100))}"
     finally:
         if detector is not None:
             await detector.close()
 
 
-async def _do(detector: Detector, verb: str) -> None:
+async def _do(detector: Detector, verb: str, control: Control) -> None:
     match verb:
         case "hunt":
             await detector.hunt()
@@ -106,8 +112,23 @@ async def _do(detector: Detector, verb: str) -> None:
         case "both":
             # The Functions host runs its timers side by side in one process.
             await asyncio.gather(detector.hunt(), detector.deliver())
+        case "stream":
+            await _stream(detector, control)
+        case "beside":
+            await asyncio.gather(_stream(detector, control), detector.hunt(), detector.deliver())
         case _:
-            raise ValueError(f"the parent asked for {verb!r}; this worker knows hunt, sweep, deliver and both")
+            known = "hunt, sweep, deliver, both, stream and beside"
+            raise ValueError(f"the parent asked for {verb!r}; this worker knows {known}")
+
+
+async def _stream(detector: Detector, control: Control) -> None:
+    """Do as the Functions host does: one invocation for each batch, and the checkpoint when it has returned."""
+    hub = Hub(Path(os.environ[HUB]))
+    while batch := hub.read():
+        await detector.stream([message.body for message in batch], [message.position for message in batch])
+        number = await asyncio.to_thread(control.ask, "arrived checkpoint")
+        hub.move_on()
+        await asyncio.to_thread(control.ask, f"answered checkpoint {number}")
 
 
 def main() -> None:

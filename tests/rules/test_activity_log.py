@@ -238,6 +238,8 @@ A, B = {"a": 1}, {"b": {"c": [2]}}
         ('{"a": 1},\n{"b": {"c": [2]}}', [A, B]),
         ('{"records": []}', []),
         ('{"records": {"x": 1}}', [{"records": {"x": 1}}]),
+        ('[{"records": [{"a": 1}]}, [[{"b": {"c": [2]}}], []]]', [A, B]),
+        ('[{"operationName": "x", "value": [{"a": 1}]}]', [{"operationName": "x", "value": [{"a": 1}]}]),
         ("", []),
         (" \n ", []),
     ],
@@ -259,8 +261,26 @@ def test_records_are_read_from_every_container_and_encoding(data: str, expected:
         ("true\n5", [(1, "a JSON boolean"), (2, "a JSON number")]),
         ('{"a": ' + "[" * 100_000, [(1, "line 1: not JSON: nested too deeply")]),
         ('{"a": ' + "9" * 5_000 + '}\n{"a": 1}', [(1, "line 1: not JSON: Exceeds the limit"), A]),
+        ("[", [(1, "line 1: the data ends inside a list")]),
+        ('{"records": [', [(1, "line 1: the data ends inside a list")]),
+        ('{"records": [{"a": 1}', [A, (2, "line 1: the data ends inside a list")]),
+        ('{"value": [\n{"a": 1},\n', [A, (2, "line 3: the data ends inside a list")]),
+        ('[{"a": 1}]\n[[{"b": {"c": [2]}}', [A, B, (3, "line 2: the data ends inside a list")]),
+        ('{"records": [{"a": 1}, {bad}', [A, (2, "not JSON")]),
+        ('{"records": [{"a": 1}, {bad}]}', [A, (2, "not JSON")]),
+        ('{"records": [{"a": 1}, {bad]}\n{"b": {"c": [2]}}', [A, (2, "not JSON"), B]),
+        ('[{"a": 1}, {bad}, {"b": {"c": [2]}}', [A, (2, "not JSON"), B, (4, "the data ends inside a list")]),
+        ("]}", [(1, "line 1: a list ends that never began")]),
+        ('{"a": 1}, {"b": {"c": [2]}}]\n]', [A, B, (3, "line 1: a list ends that never began")]),
+        ('{"recordz": [{"a": 1}]}', [(1, "an object with a list in 'recordz'")]),
+        ('[{"recordz": [{"a": 1}]}, {"a": 1}]', [(1, "an object with a list in 'recordz'"), A]),
     ],
-    ids=["line", "garbage", "member", "truncated", "scalars", "text", "values", "deep", "huge-number"],
+    ids=[
+        *["line", "garbage", "member", "truncated", "scalars", "text", "values", "deep", "huge-number"],
+        *["list", "envelope", "after-a-record", "after-a-comma", "second-list"],
+        *["damage-last", "damage-in-a-whole-list", "damage-over-the-end", "damage-before"],
+        *["end-alone", "beginning-lost", "name-damaged", "name-damaged-in-a-list"],
+    ],
 )
 def test_a_damaged_record_is_reported_in_its_place_and_the_others_survive(data: str, expected: list[Any]) -> None:
     found = list(read_records(data.encode()))
@@ -272,6 +292,47 @@ def test_a_damaged_record_is_reported_in_its_place_and_the_others_survive(data: 
             assert wanted[1] in item.reason
         else:
             assert item == wanted
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        '{"records": [{"a": 1}, {"b": {"c": [2]}}]',
+        '{"records": [{"a": 1} {"b": {"c": [2]}}]}',
+        '[{"a": 1},, {"b": {"c": [2]}},]',
+        '[{"a": 1},\n\x1e{"b": {"c": [2]}}\n]',
+    ],
+)
+def test_what_loses_no_record_is_forgiven(data: str) -> None:
+    assert list(read_records(data.encode())) == [A, B]
+
+
+@pytest.mark.parametrize(
+    ("data", "found", "reason"),
+    [
+        (b'{"a": "\xff"}\n{"a": "\xc3"}', ["\ufffd", "\ufffd"], "byte 8 of the data is not UTF-8"),
+        (b'\xef\xbb\xbf{"a": "\xff"}', ["\ufffd"], "byte 11 of the data is not UTF-8"),
+        (
+            '{"a": "'.encode("utf-16") + b"\x00\xd8" + '"}'.encode("utf-16-le"),
+            ["\ufffd"],
+            "byte 17 of the data is not UTF-16",
+        ),
+    ],
+    ids=["utf-8", "mark", "utf-16"],
+)
+def test_bytes_that_are_no_text_are_reported_once_and_their_records_are_read(
+    data: bytes, found: list[str], reason: str
+) -> None:
+    *records, bad = read_records(data)
+    assert [record["a"] for record in records if isinstance(record, dict)] == found
+    assert isinstance(bad, BadRecord)
+    assert bad.position == len(records) + 1
+    assert reason in bad.reason
+
+
+def test_a_record_may_hold_a_list_of_objects() -> None:
+    record = {"operationName": "x", "evidence": [{"a": 1}]}
+    assert list(read_records(json.dumps([record]).encode())) == [record]
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,14 @@
 """A batch runner on a store in memory, and messages for it."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from detectors.app import load_rules
 from detectors.model import Record
 from detectors.rule import Rule
 from detectors.sources.batches import Batches
-from detectors.sources.quarantine import Entry, Item, Position, Quarantine, Reason
+from detectors.sources.quarantine import Entry, Position, Quarantine, Reason
 from detectors.sources.stream import StreamJudge
 from detectors.state.store import StoreUnavailable
 from detectors.triage.intake import Intake
@@ -84,24 +84,19 @@ class Store(MemoryStore):
 class Stream:
     """Batches with the real judge, intake and quarantine; the alert of the quarantine is a record of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, store: Store | None = None, sleep: Callable[[float], Awaitable[None]] | None = None) -> None:
         self.clock = Clock()
-        self.store = Store()
+        self.store = store or Store()
         self.quarantine = Quarantine(self.store)
         self.reported: list[tuple[Reason, int]] = []
         self.batches = Batches(
             judge=JUDGE,
-            intake=Intake(store=self.store, clock=self.clock),
+            intake=_Intake(self),
             quarantine=self.quarantine,
-            report=self.report,
             allowance=100,
             clock=self.clock,
-            sleep=self.clock.sleep,
+            sleep=sleep or self.clock.sleep,
         )
-
-    async def report(self, kind: Reason, items: Sequence[Item], names: Sequence[str]) -> None:
-        self.store._fail("report")
-        self.reported.append((kind, len(items)))
 
     def correlations(self) -> set[str]:
         """The actions that some rule's match is stored of."""
@@ -112,6 +107,19 @@ class Stream:
     async def entries(self) -> list[Entry]:
         found = [await self.quarantine.get(name) for name in await self.quarantine.names(1000)]
         return [entry for entry in found if entry]
+
+
+class _Intake(Intake):
+    """Notes each report of the quarantine, and fails where the store is told to."""
+
+    def __init__(self, stream: Stream) -> None:
+        super().__init__(store=stream.store, clock=stream.clock)
+        self._stream = stream
+
+    async def report_quarantine(self, *, pieces: int, whole: bool, **facts: Any) -> None:
+        self._stream.store._fail("report")
+        await super().report_quarantine(pieces=pieces, whole=whole, **facts)
+        self._stream.reported.append((Reason.NOT_STORED if whole else Reason.DAMAGED, pieces))
 
 
 def correlation(number: int) -> str:

@@ -15,25 +15,9 @@ from detectors.triage.intake import Intake
 from sandbox.activity import rows_of
 from sandbox.scenario import Scenario, actions_of, load_scenario
 from tests.stream.batch import RULES, Stream, positions
+from tests.stream.exported import exported
 
 FILES = {Path(rule.path).stem: rule for rule in RULES}
-
-
-def exported(row: dict[str, Any]) -> dict[str, Any]:
-    """The Event Hub record of a row of the table."""
-    return {
-        "time": row["TimeGenerated"] if isinstance(row["TimeGenerated"], str) else row["TimeGenerated"].isoformat(),
-        "resourceId": row["_ResourceId"].upper(),
-        "operationName": row["OperationNameValue"],
-        "category": "Administrative",
-        "resultType": row["ActivityStatusValue"],
-        "resultSignature": f"{row['ActivityStatusValue']}.{row['ActivitySubstatusValue']}",
-        "callerIpAddress": row["CallerIpAddress"],
-        "correlationId": row["CorrelationId"].upper(),
-        "identity": {"claims": {"http://schemas.xmlsoap.org/ws/2005/05/identity/claims/upn": row["Caller"]}},
-        "level": "Information",
-        "properties": {"eventCategory": "Administrative", "entity": row["_ResourceId"]},
-    }
 
 
 def played(scenario: Scenario) -> list[dict[str, Any]]:

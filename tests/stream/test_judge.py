@@ -17,7 +17,7 @@ from detectors.rule import Rule
 from detectors.rulebook.cases import STANDARD_RECORD, read_cases
 from detectors.sources import stream
 from detectors.sources.activity_log import BadRecord, read_records, to_row
-from detectors.sources.logs import json_value
+from detectors.kql.values import json_value
 from detectors.sources.stream import Judged, StreamJudge
 from detectors.triage.identity import identity_of, match_id
 
@@ -156,10 +156,11 @@ def test_stream_and_hunt_give_the_same_identities(
         body(record()).decode().encode("utf-16"),
         json.dumps(record(), indent=1).encode() + b"\n" + json.dumps(record(operationName="x")).encode(),
         body({**{k: v for k, v in record().items() if k != "operationName"}, "OPERATIONNAME": JOB}),
-        body({"operationname": JOB, **record(operationName="Microsoft.Compute/x")}),
+        # The export's own spelling counts, before and after another.
+        body({"operationname": "Microsoft.Compute/x", **record(), "RESULTTYPE": "Failure"}),
         body(record(resultType="", status={"Value": "Succeeded"})),
         body(record(operationName={"value": JOB, "localizedValue": "x"})),
-        body({"OperationNameValue": JOB, "ActivityStatusValue": "Success", "operationName": "x", "resultType": "y"}),
+        body({"OperationNameValue": JOB, "ActivityStatusValue": "Success", "OperationName": "x"}),
         body(record()).replace(b"operationName", b"\\u006fperationName").replace(b"JOBS", b"J\\u004fBS"),
         body(record(more=float("nan"))),
         body(record(more="\ud800")),
@@ -194,7 +195,9 @@ def test_what_nobody_watches_is_no_candidate(judge: StreamJudge) -> None:
 def test_damage_costs_no_other_body(judge: StreamJudge, data: bytes, reason: str) -> None:
     judged = judge.judge([body(record()), data, body(record(operationName="x"))], NOW)
     assert len(judged.found) == 1
-    assert [(found.body_index, found.data) for found in judged.damaged] == ([(1, data)] if reason else [])
+    # A record's own bytes where it has any, else the body's.
+    own = b'"text"' if data == body("text") else data
+    assert [(found.body_index, found.data) for found in judged.damaged] == ([(1, own)] if reason else [])
     assert all(reason in found.reason for found in judged.damaged)
 
 

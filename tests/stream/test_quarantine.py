@@ -1,17 +1,21 @@
 """When a batch returns, what it holds is stored or in quarantine, whatever it holds and whatever the store does."""
 
+import dataclasses
 import gzip
-from collections.abc import Sequence
+import json
+import zlib
+from collections.abc import Callable, Sequence
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detectors.sources.quarantine import Entry, Item, Position, Quarantine, Reason, UnreadableEntry
+from detectors.sources.stream import StreamJudge
 from detectors.state.store import StoreUnavailable
 from tests.clock import Clock
 from tests.memory_store import MemoryStore
-from tests.stream.batch import Stream, body, correlation, positions
+from tests.stream.batch import RULES, Stream, body, correlation, positions, record
 
 GOOD = body(1, 2)
 NOW = Clock().now
@@ -27,8 +31,31 @@ DAMAGED = [
     GOOD[:-3],
     GOOD[: len(GOOD) // 2],
     b"[" * 100_000,
-    b'{"records": [1, null]}',
+    b'{"records": [',
+    b'[{"operationName": "x"},',
+    GOOD[:-2],
+    GOOD[: GOOD.index(b"}, {") + 2],
+    GOOD[len(b'{"records": [') :],
+    GOOD.replace(b"records", b"recordz"),
+    gzip.compress(GOOD[:-2], mtime=0),
 ]
+
+
+async def test_what_is_no_record_is_kept_alone_or_with_its_message() -> None:
+    stream = Stream()
+    message = GOOD.replace(b"[{", b'["text", {').replace(b"}]", b"}, null]")
+    await stream.batches.run([message], positions(1))
+    assert stream.correlations() == {correlation(1), correlation(2)}
+    kept = [item.data for entry in await stream.entries() for item in entry.items]
+    assert kept in ([b'"text"', b"null"], [message])
+
+
+def content(message: bytes) -> bytes:
+    """What gzip holds; anything else, and what is no whole gzip, as it is."""
+    try:
+        return gzip.decompress(message)
+    except (OSError, EOFError, zlib.error):
+        return message
 
 
 async def test_every_match_of_a_good_batch_is_stored_and_nothing_is_quarantined() -> None:
@@ -56,7 +83,7 @@ async def test_a_damaged_message_costs_no_other_and_is_kept_with_its_position(da
         assert entry.kind is Reason.DAMAGED
         assert {item.position.sequence_number for item in entry.items} == {1}
         assert all(item.reason for item in entry.items)
-        assert damaged in {item.data for item in entry.items}
+        assert {item.data for item in entry.items} <= {damaged, content(damaged)}
         assert report.quarantined == (entry.name,)
         assert stream.reported == [(Reason.DAMAGED, len(entry.items))], "one alert"
 
@@ -137,6 +164,48 @@ async def test_a_defect_in_judging_quarantines_the_batch_instead_of_blocking_the
     report = await stream.batches.run([GOOD], positions(1))
     assert report.error == "ZeroDivisionError: defect"
     assert [item.data for entry in await stream.entries() for item in entry.items] == [GOOD]
+
+
+REFUSED_YEARS = 999_999_999
+"""More than the database's times hold, so that it fails on the record and not on the others."""
+
+COUNTING_YEARS = dataclasses.replace(
+    RULES[0],
+    query="AzureActivity\n"
+    '| where OperationNameValue =~ "Microsoft.Automation/automationAccounts/watchers/write"\n'
+    '| extend Later = datetime_add("year", toint(Properties_d.years), TimeGenerated)',
+)
+
+ENCLOSED: dict[str, Callable[[Sequence[bytes]], bytes]] = {
+    "envelope": lambda records: b'{"records": [' + b" , ".join(records) + b"] }",
+    "list": lambda records: b"[" + b",".join(records) + b"]",
+    "lines": b"\n".join,
+    "gzip": lambda records: gzip.compress(b'{"records":[' + b",".join(records) + b"]}", mtime=0),
+}
+
+
+def odd(number: int) -> bytes:
+    """A record that the database refuses, with its names backwards and spaces where nobody writes them."""
+    fields = {**record(number), "properties": {"years": REFUSED_YEARS}}
+    cells = [f'"{name}" :\t{json.dumps(fields[name], indent=1)}' for name in sorted(fields, reverse=True)]
+    return ("{  " + " ,\r\n".join(cells) + " }").encode()
+
+
+@pytest.mark.parametrize("shape", ENCLOSED)
+async def test_a_record_that_the_database_refuses_is_kept_as_it_came_and_costs_no_other(shape: str) -> None:
+    stream = Stream()
+    stream.batches._judge = StreamJudge([COUNTING_YEARS])
+    plain = [json.dumps({**record(n), "properties": {"years": n}}).encode() for n in (1, 2)]
+    message = ENCLOSED[shape]([plain[0], odd(3), odd(4), plain[1]])
+    report = await stream.batches.run([body(5), message], positions(2))
+    assert stream.correlations() == {correlation(1), correlation(2), correlation(5)}
+    (entry,) = await stream.entries()
+    assert report.quarantined == (entry.name,)
+    assert {item.position.sequence_number for item in entry.items} == {1}
+    assert all("Out of Range" in item.reason for item in entry.items)
+    kept = [item.data for item in entry.items]
+    # Its own bytes, or those of the whole message where records cannot be told apart; nothing twice.
+    assert kept in ([odd(3), odd(4)], [content(message)], [message])
 
 
 async def test_it_raises_only_when_not_even_quarantine_takes_it() -> None:

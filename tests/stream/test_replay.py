@@ -4,15 +4,18 @@ import asyncio
 import gzip
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from detectors.cli import main
+from detectors.commands import replay
 from detectors.commands.replay import _bodies
 from detectors.sources.quarantine import Item, Quarantine, Reason
+from detectors.sources.stream import Judged, StreamJudge
 from detectors.state.sqlite import SqliteStore
 from sandbox.server import Sandbox
 from tests.clock import Clock
@@ -38,18 +41,22 @@ class Shell:
         main(["replay", *argv], self.environment, out, err=io.StringIO())
         return out.getvalue()
 
-    def quarantined(self, *bodies: bytes) -> None:
-        async def put() -> None:
+    def quarantined(self, *bodies: bytes, first: int = 0) -> None:
+        """One entry with *bodies*, whose sequence numbers begin with *first*."""
+        items = [
+            Item(position=position, reason="test", data=data)
+            for data, position in zip(bodies, positions(first + len(bodies))[first:], strict=True)
+        ]
+        self.stored(lambda store: Quarantine(store.objects("quarantine")).put(Reason.NOT_STORED, items, Clock().now))
+
+    def stored(self, work: Callable[[SqliteStore], Awaitable[object]]) -> None:
+        async def open_and_close() -> None:
             store = SqliteStore(self.path)
             await store.open()
-            items = [
-                Item(position=position, reason="test", data=data)
-                for data, position in zip(bodies, positions(len(bodies)), strict=True)
-            ]
-            await Quarantine(store).put(Reason.NOT_STORED, items, Clock().now)
+            await work(store)
             await store.close()
 
-        asyncio.run(put())
+        asyncio.run(open_and_close())
 
 
 @pytest.fixture
@@ -110,3 +117,61 @@ def test_an_hour_of_records_is_cut_at_line_ends_only(tmp_path: Path) -> None:
     assert len(parts) > 1
     assert b"".join(parts) == line * 20
     assert all(part.endswith(b"\n") for part in parts)
+
+
+def test_more_than_one_run_takes_is_said_and_what_stays_damaged_does_not_stand_in_the_way(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replay, "ENTRIES", 2)
+    monkeypatch.setattr(replay, "_PAGE", 2)
+    for number in range(3):
+        shell.quarantined(b"{" + bytes([49 + number]), first=number)
+    for number in range(3, 8):
+        shell.quarantined(body(number), first=number)
+    code, first = shell.run("--quarantine")
+    assert (code, first["left_quarantine"], first["capped"]) == (1, 2, True)
+    assert first["entries"] == 5, "the damaged ones and as many good ones as may go"
+    assert len(first["damaged"]) == 3
+    assert "run the command again" in shell.text("--quarantine")
+    code, last = shell.run("--quarantine")
+    assert (code, last["entries"], last["left_quarantine"], last["capped"]) == (1, 4, 1, False)
+
+
+def test_a_run_that_takes_exactly_as_many_as_there_are_is_whole(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replay, "ENTRIES", 2)
+    shell.quarantined(body(1), first=1)
+    shell.quarantined(body(2), first=2)
+    code, result = shell.run("--quarantine")
+    assert (code, result["left_quarantine"], result["capped"]) == (0, 2, False)
+
+
+def test_an_entry_of_another_version_and_one_that_is_half_good_are_looked_at_once(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replay, "_PAGE", 1)
+    shell.quarantined(body(1), b"{", first=1)
+    shell.stored(lambda store: store.objects("quarantine").put_object("3-not-an-entry", b"{}"))
+    code, result = shell.run("--quarantine")
+    assert (code, result["entries"], result["records"], result["left_quarantine"]) == (1, 2, 1, 0)
+    assert sorted("not an entry" in each for each in result["damaged"]) == [False, True]
+
+
+def test_what_brings_out_a_defect_stays_and_stops_nothing_else(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    judge = StreamJudge.judge
+
+    def defective(self: StreamJudge, bodies: Sequence[bytes], now: datetime | None = None) -> Judged:
+        if any(b"W1" in data for data in bodies):
+            raise ZeroDivisionError("defect")
+        return judge(self, bodies, now)
+
+    monkeypatch.setattr(StreamJudge, "judge", defective)
+    for number in (1, 2):
+        shell.quarantined(body(number), first=number)
+        (tmp_path / f"{number}.json").write_bytes(body(number + 10))
+    code, result = shell.run("--quarantine", *(str(tmp_path / f"{number}.json") for number in (1, 2)))
+    assert (code, result["entries"], result["left_quarantine"], result["records"]) == (1, 2, 1, 1)
+    assert [each.rpartition(": ZeroDivisionError")[2] for each in result["damaged"]] == [": defect"] * 3
+    monkeypatch.setattr(StreamJudge, "judge", judge)
+    assert shell.run("--quarantine")[1]["left_quarantine"] == 1, "it stayed until the defect was repaired"

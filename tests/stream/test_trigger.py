@@ -1,9 +1,12 @@
 """From what the host sends to stored matches: the library's own decoding, the thread, the detector."""
 
+import asyncio
 import json
+import logging
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +17,7 @@ from azure.functions.eventhub import EventHubTriggerConverter
 from azure.functions.meta import Datum
 
 from detectors.settings import SettingsError
+from detectors.sources.batches import BatchReport
 from detectors.state.sqlite import SqliteStore
 from detectors.worker import StreamDetector, binding_setting, positions_of, stream_is_set_up
 from sandbox.server import Sandbox
@@ -100,7 +104,7 @@ async def test_batches_of_several_threads_are_stored_alerted_and_quarantined(
     assert all(record.match and record.match.source == "stream" for record in matches)
     health = [record.alert for record in everything if record.alert and record.alert.kind == "health"]
     assert [alert.title for alert in health] == ["The stream put messages into quarantine"], "once an hour"
-    assert len(await store.list_objects(10)) == 4
+    assert len(await store.objects("quarantine").list_objects(10)) == 4
     waiting = [record for record in everything if record.due is not None]
     assert all(record.alert and record.alert.kind == "health" for record in waiting), "every match was sent at once"
     await store.close()
@@ -115,3 +119,100 @@ def test_wrong_settings_fail_every_invocation_with_the_whole_list() -> None:
                 stream.run(decoded([body(1)]))
     finally:
         stream.close()
+
+
+def test_a_warning_from_the_loading_of_the_app_is_logged_by_the_first_invocation(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    stream = StreamDetector({"WORKSPACE_IDS": "nonsense"}, warning="azure-functions 9.9.9 is not what this app knows")
+    try:
+        assert not [record for record in caplog.records if record.levelname == "WARNING"]
+        for _ in range(2):
+            with pytest.raises(SettingsError):
+                stream.run(decoded([body(1)]))
+    finally:
+        stream.close()
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert warnings == ["azure-functions 9.9.9 is not what this app knows"]
+
+
+class Worker(logging.Handler):
+    """Runs functions and takes lines as Microsoft's workers do.
+
+    Both ask whose a line is when they are handed it: up to Python 3.12 the storage of the thread, from 3.13 on a
+    context variable.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.storage = threading.local()
+        self.variable: ContextVar[str | None] = ContextVar("variable", default=None)
+        self.lines: list[tuple[str, str, str | None, str | None]] = []
+        """Thread, text, invocation by the storage, invocation by the variable."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        thread, storage = threading.current_thread().name, getattr(self.storage, "invocation_id", None)
+        self.lines.append((thread, record.getMessage(), storage, self.variable.get()))
+
+    def invoke(self, stream: StreamDetector, name: str) -> None:
+        self.storage.invocation_id = name
+        token = self.variable.set(name)
+        try:
+            stream.run(decoded([name.encode()]), SimpleNamespace(invocation_id=name, thread_local_storage=self.storage))
+        finally:
+            self.variable.reset(token)
+            self.storage.invocation_id = None
+
+
+class TakingTurns:
+    """A detector whose batches wait for one another between their lines, so that one thread serves them in turns."""
+
+    opened = None
+
+    def __init__(self, batches: int) -> None:
+        self._all_here = asyncio.Barrier(batches)
+
+    async def get(self) -> "TakingTurns":
+        return self
+
+    async def stream(self, bodies: Sequence[bytes], positions: Sequence[object]) -> BatchReport:
+        name, log = bodies[0].decode(), logging.getLogger("detectors.turns")
+
+        async def in_a_task() -> None:
+            log.info("%s in a task", name)
+            await self._all_here.wait()
+            log.info("%s later in a task", name)
+
+        log.info("%s at first", name)
+        await self._all_here.wait()
+        log.info("%s in its turn", name)
+        await asyncio.create_task(in_a_task())
+        await asyncio.to_thread(log.info, "%s in a thread", name)
+        await self._all_here.wait()
+        logging.getLogger("azure.core").info("%s in a library", name)
+        return BatchReport(bodies=len(bodies))
+
+
+def test_every_line_of_a_batch_belongs_to_its_invocation_while_batches_take_turns(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    names, worker, stream = ["one", "two", "three"], Worker(), StreamDetector({})
+    monkeypatch.setattr(stream, "_shared", TakingTurns(len(names)))
+    logging.getLogger().addHandler(worker)
+    try:
+        for _ in range(2):
+            with ThreadPoolExecutor(len(names)) as pool:
+                for done in [pool.submit(worker.invoke, stream, name) for name in names]:
+                    done.result()
+        logging.getLogger("detectors.turns").info("nobody's")
+    finally:
+        logging.getLogger().removeHandler(worker)
+        stream.close()
+    of_batches = [line for line in worker.lines if line[1].split()[0] in names]
+    assert len(of_batches) == 2 * len(names) * 6
+    assert {thread.rstrip("_0123456789") for thread, *_ in of_batches} == {"stream", "asyncio"}
+    assert [line for line in of_batches if {line[2], line[3]} != {line[1].split()[0]}] == []
+    order = [text.split()[0] for thread, text, *_ in of_batches if thread == "stream"]
+    assert set(order[: len(names)]) == set(names), "the batches did take turns"
+    assert ("MainThread", "nobody's", None, None) in worker.lines
