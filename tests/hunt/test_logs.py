@@ -14,8 +14,8 @@ from azure.core.rest import HttpRequest
 from azure.identity.aio import ManagedIdentityCredential
 from azure.monitor.query.aio import LogsQueryClient
 
-from detectors.sources import logs
 from detectors.kql.values import json_value
+from detectors.sources import logs
 from detectors.sources.logs import MissingNameError, QueryError, query
 from detectors.sources.windows import Window
 from sandbox import faults

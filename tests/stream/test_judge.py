@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from detectors import rulebook
 from detectors.kql.engine import Engine
 from detectors.kql.preselection import preselect
+from detectors.kql.values import json_value
 from detectors.rule import Rule
 from detectors.rulebook.cases import STANDARD_RECORD, read_cases
 from detectors.sources import stream
 from detectors.sources.activity_log import BadRecord, read_records, to_row
-from detectors.kql.values import json_value
 from detectors.sources.stream import Judged, StreamJudge
 from detectors.triage.identity import identity_of, match_id
 
