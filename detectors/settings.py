@@ -121,6 +121,13 @@ def _guids(value: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(item.lower() for item in _items(value)))
 
 
+def _subscriptions(value: str) -> tuple[str, ...]:
+    wrong = [item for item in _items(value) if not _GUID.fullmatch(item)]
+    if wrong:
+        raise ValueError(f"{wrong[0]!r} is not a GUID; write subscription ids, several separated by commas")
+    return tuple(dict.fromkeys(item.lower() for item in _items(value)))
+
+
 def _workspace_resources(value: str) -> tuple[str, ...]:
     wrong = [item for item in _items(value) if not _WORKSPACE_RESOURCE.fullmatch(item)]
     if wrong:
@@ -280,6 +287,24 @@ class Settings:
     )
     stream_time_budget: timedelta = _setting(
         _duration, "1m", "Time after which triage and sending of a batch are left to the next delivery run"
+    )
+    inventory_subscriptions: tuple[str, ...] = _setting(
+        _subscriptions,
+        "",
+        "Ids of the subscriptions whose automation accounts are compared with what they were, separated by commas; "
+        "empty means every subscription that the detector's identity sees",
+    )
+    inventory_concurrency: int = _setting(_integer(1, 32), "8", "Automation accounts that are read at once")
+    inventory_time_budget: timedelta = _setting(
+        _duration, "4m", "Time after which a run visits no further account; the next one goes on with the oldest"
+    )
+    inventory_stale_after: timedelta = _setting(
+        _duration, "1h", "Age of the last visit of an account from which on an alert says that it is not watched"
+    )
+    inventory_stream: str = _setting(
+        _text,
+        "Custom-AutomationInventory_CL",
+        "Stream of the data collection rule that takes the changes of automation accounts",
     )
     enrichment_timeout: timedelta = _setting(_duration, "10s", "Time limit of each piece of evidence")
     triage_deadline: timedelta = _setting(_duration, "30s", "Time after which an alert goes out with what it has")
