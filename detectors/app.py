@@ -20,14 +20,16 @@ if TYPE_CHECKING:
     from detectors.delivery.destination import Destination
     from detectors.delivery.followup import FollowUp
     from detectors.delivery.outbox import DeliveryReport, Outbox
+    from detectors.inventory.report import InventoryReport
+    from detectors.inventory_wiring import InventoryRuns
     from detectors.model import Evidence, Match
     from detectors.rule import Rule
     from detectors.sources.batches import Batches, BatchReport
     from detectors.sources.hunt import Hunt, HuntReport
-    from detectors.sources.quarantine import Item, Position, Quarantine, Reason
+    from detectors.sources.quarantine import Position, Quarantine
     from detectors.sources.windows import Window
     from detectors.state.azure import AzureStore
-    from detectors.state.objects import Objects
+    from detectors.state.objects import ObjectStore
     from detectors.state.sqlite import SqliteStore
     from detectors.state.store import Store
     from detectors.triage.intake import Intake
@@ -64,13 +66,17 @@ class Detector:
         self._sleep = sleep
         self._closing: list[Callable[[], Awaitable[None]]] = []
         self.store: Store
-        self._objects: Objects
+        self._objects: ObjectStore
         self.rules: tuple[Rule, ...] = ()
+        self.hunted: tuple[Rule, ...] = ()
+        """Those of ``rules`` that ask a workspace."""
         self.destinations: tuple[Destination, ...] = ()
         self._hunt: Hunt
         self._intake: Intake
         self._outbox: Outbox
         self._batches: Batches | None = None
+        self._azure: AsyncTokenCredential
+        self._inventory: InventoryRuns | None = None
 
     async def open(self) -> None:
         """Create clients, open the store, load the rules. Raises what the store or a client raises."""
@@ -83,11 +89,12 @@ class Detector:
         from detectors.triage.intake import Intake
 
         settings = self._settings
-        credential = self._credential()
+        credential = self._azure = self._credential()
         self.store = self._objects = self._open_store(credential)
         await self.store.open()
         self._closing.append(self.store.close)
         self.rules = load_rules(settings.rules_path)
+        self.hunted = hunted(self.rules, rows_are_sent=bool(settings.logs_ingestion_endpoint))
         self._intake = intake = Intake(store=self.store, clock=self._clock)
         configuration = configuration_of(settings, self._environment)
         self.destinations = build(
@@ -101,7 +108,7 @@ class Detector:
         )
         self._closing += [destination.close for destination in self.destinations]
         self._hunt = Hunt(
-            rules=self.rules,
+            rules=self.hunted,
             workspaces=settings.workspace_ids,
             query=self._query(credential),
             store=self.store,
@@ -144,7 +151,7 @@ class Detector:
         report = await self._with_follow_up(self._hunt.run)
         await send_heartbeat(
             report,
-            rules=self.rules,
+            rules=self.hunted,
             store=self.store,
             destinations=self.destinations,
             clock=self._clock,
@@ -172,6 +179,28 @@ class Detector:
         async with self._following_up() as follow_up:
             return await self._stream_batches().run(bodies, positions, follow_up.add)
 
+    async def inventory(self) -> "InventoryReport":
+        """Read the automation accounts and compare them with what they were, with triage and sending of what is found.
+
+        What fails is in the report; an account that does not fit into INVENTORY_TIME_BUDGET is first in the next run.
+        """
+        from detectors.inventory_wiring import InventoryRuns
+
+        if self._inventory is None:
+            self._inventory = InventoryRuns(
+                self._settings,
+                credential=self._azure,
+                store=self.store,
+                objects=self._objects,
+                intake=self._intake,
+                rules=self.rules,
+                clock=self._clock,
+                sleep=self._sleep,
+            )
+            self._closing.append(self._inventory.close)
+        async with self._following_up(self._settings.inventory_time_budget + _FOLLOW_UP) as follow_up:
+            return await self._inventory.run(follow_up.add)
+
     async def replay(self, bodies: Sequence[bytes], positions: "Sequence[Position]") -> "BatchReport":
         """:meth:`stream` for bytes that are kept elsewhere: what is damaged is told, and set aside nowhere."""
         async with self._following_up() as follow_up:
@@ -182,7 +211,7 @@ class Detector:
         """What the stream set aside."""
         from detectors.sources.quarantine import Quarantine
 
-        return Quarantine(self._objects)
+        return Quarantine(self._objects.objects("quarantine"))
 
     def _stream_batches(self) -> "Batches":
         # DuckDB and the translation of every rule are paid for by the first batch, not by every cold start.
@@ -197,32 +226,13 @@ class Detector:
                 judge=judge,
                 intake=self._intake,
                 quarantine=self.quarantine,
-                report=self._report_quarantine,
                 allowance=self._settings.hunt_alert_limit,
                 clock=self._clock,
                 sleep=self._sleep,
             )
         return self._batches
 
-    async def _report_quarantine(self, kind: "Reason", items: "Sequence[Item]", names: Sequence[str]) -> None:
-        from detectors.model import Record
-        from detectors.sources.quarantine import Reason
-        from detectors.triage import health
-
-        now = self._clock()
-        alert = health.quarantined(
-            hub=items[0].position.hub,
-            partition=items[0].position.partition,
-            pieces=len(items),
-            size=sum(len(item.data) for item in items),
-            reason=items[0].reason,
-            entry=names[0],
-            whole=kind is Reason.NOT_STORED,
-            now=now,
-        )
-        await self.store.create(Record(id=alert.id, due=now, created_at=now, alert=alert))
-
-    def _following_up(self) -> "FollowUp":
+    def _following_up(self, budget: timedelta | None = None) -> "FollowUp":
         from detectors.delivery.followup import FollowUp
 
         async def process(record_id: str) -> None:
@@ -232,7 +242,7 @@ class Detector:
                 # It is stored and due. Failing the batch for it would hold the partition, for a defect for ever.
                 _log.exception("alert %s is left to the deliver timer", record_id)
 
-        deadline = self._clock() + self._settings.stream_time_budget
+        deadline = self._clock() + (budget or self._settings.stream_time_budget)
         return FollowUp(process, deadline=deadline, clock=self._clock)
 
     async def _with_follow_up(self, run: Callable[..., Awaitable["HuntReport"]]) -> "HuntReport":
@@ -359,6 +369,19 @@ class Detector:
                 await case.close()
 
         return collect
+
+
+def hunted(rules: "Sequence[Rule]", *, rows_are_sent: bool) -> "tuple[Rule, ...]":
+    """Those of *rules* that ask a workspace.
+
+    A rule over the inventory's table alone has its answer from the detector's own rows, minutes before the workspace
+    has them; one that reads other tables as well needs the workspace, to which the rows must be sent.
+    """
+    from detectors.kql.traits import inventory_alone, reads_inventory
+
+    return tuple(
+        rule for rule in rules if not reads_inventory(rule.query) or (rows_are_sent and not inventory_alone(rule.query))
+    )
 
 
 def load_rules(paths: Sequence[str] = ()) -> "tuple[Rule, ...]":

@@ -6,7 +6,7 @@ What counts as healthy is decided here once, for the heartbeat and for ``python 
 import asyncio
 from collections.abc import Coroutine, Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
@@ -24,12 +24,25 @@ from detectors.state.store import Store, Stored, StoreUnavailable
 LONGEST_LAG = timedelta(minutes=30)
 LONGEST_WAIT = timedelta(hours=1)
 
+INVENTORY_LAST = "inventory/last"
+"""Name of the document in which the inventory keeps the report of its newest run, as JSON."""
+
 LISTED = 1_000
 READ = 200
 _READS_AT_ONCE = 8
 _ERROR_BYTES = 300
 
 _Result = TypeVar("_Result")
+
+
+class _Stalest(msgspec.Struct):
+    since: Annotated[datetime, msgspec.Meta(tz=True)]
+
+
+class _InventoryReport(msgspec.Struct):
+    # Of the report, what is needed here.
+    accounts: int
+    stalest: _Stalest | None = None
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,6 +68,14 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
         if self.watermark.quiet_until is not None:
             done = max(done, min(self.watermark.quiet_until, now))
         return max(now - done - slack(timedelta(seconds=self.frequency_seconds)), timedelta(0))
+
+
+class InventoryCondition(msgspec.Struct, frozen=True, kw_only=True):
+    """What the newest run of the inventory said of itself."""
+
+    accounts: int
+    stalest_since: datetime | None
+    """When the account that was not read for the longest time was last read; None when there is none."""
 
 
 class Backlog(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,6 +134,21 @@ async def read_records(store: Store, ids: Iterable[str]) -> tuple[list[Stored], 
 
     found = await _gather(one(record_id) for record_id in ids)
     return [stored for stored in found if stored], unreadable
+
+
+async def read_inventory(store: Store) -> InventoryCondition | None:
+    """The condition of the inventory, or None when it never ran. Raises :class:`StoreUnavailable`."""
+    document = await store.read_document(INVENTORY_LAST)
+    if document is None:
+        return None
+    try:
+        report = msgspec.json.decode(document.value, type=_InventoryReport)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise StoreUnavailable(
+            f"The document {INVENTORY_LAST!r} is no report of this version of the detector ({error}). The next run of "
+            "the inventory writes it anew."
+        ) from error
+    return InventoryCondition(accounts=report.accounts, stalest_since=report.stalest.since if report.stalest else None)
 
 
 async def collect_backlog(store: Store, now: datetime, *, listed: int = LISTED, reads: int = READ) -> Backlog:

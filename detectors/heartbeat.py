@@ -14,7 +14,16 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import msgspec
 
-from detectors.condition import Backlog, Progress, collect_backlog, problems_of, read_progress, seconds_of
+from detectors.condition import (
+    Backlog,
+    InventoryCondition,
+    Progress,
+    collect_backlog,
+    problems_of,
+    read_inventory,
+    read_progress,
+    seconds_of,
+)
 from detectors.delivery.destination import DeliveryError, Destination
 from detectors.delivery.text import clip, visible
 from detectors.rule import Rule
@@ -74,6 +83,13 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     rules_waiting: int = 0
     """Rules that wait for a table, column or function that a workspace lacks."""
+    inventory_accounts: int | None = None
+    """Automation accounts that the newest run of the inventory knew. None also when it never ran."""
+    inventory_stalest_seconds: float | None = None
+    """How long ago the account was read that was not read for the longest time; it also grows when no run comes.
+
+    None also when there is no account.
+    """
 
 
 @runtime_checkable
@@ -105,6 +121,7 @@ def build_heartbeat(
     watermarks: Sequence[Progress],
     backlog: Backlog | None,
     finished_at: datetime,
+    inventory: InventoryCondition | None = None,
     instance: str = "",
     version: str = VERSION,
     unknown: Sequence[str] = (),
@@ -139,6 +156,10 @@ def build_heartbeat(
         dead_deliveries=sum(backlog.dead.values()) if backlog else None,
         backlog_capped=backlog.capped if backlog else False,
         rules_waiting=sum(each.waiting_for is not None for each in watermarks),
+        inventory_accounts=inventory.accounts if inventory else None,
+        inventory_stalest_seconds=(
+            seconds_of(finished_at - inventory.stalest_since) if inventory and inventory.stalest_since else None
+        ),
         instance=visible(instance),
         version=version,
     )
@@ -163,15 +184,17 @@ async def send_heartbeat(
     finished_at = clock()
     unknown: list[str] = []
     workspaces = dict.fromkeys(outcome.workspace for outcome in report.outcomes)
-    progress, backlog = await asyncio.gather(
+    progress, backlog, inventory = await asyncio.gather(
         _known(read_progress(store, rules, workspaces), "the watermarks", state_seconds, unknown),
         _known(collect_backlog(store, finished_at), "the backlog", state_seconds, unknown),
+        _known(read_inventory(store), "the inventory's last report", state_seconds, unknown),
     )
     beat = build_heartbeat(
         report,
         watermarks=progress or (),
         backlog=backlog,
         finished_at=finished_at,
+        inventory=inventory,
         instance=instance,
         unknown=unknown,
     )

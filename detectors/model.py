@@ -50,21 +50,8 @@ class AlertKind(enum.StrEnum):
     """The detector reports on itself."""
 
 
-class Match(msgspec.Struct, frozen=True, kw_only=True):
-    """One row that a rule's KQL returned, with its identity.
-
-    ``id`` is derived from ``identity`` (:mod:`detectors.triage.identity`): two rows with the same id are one
-    action. ``row`` holds JSON values only: datetimes as ISO 8601 text, dynamic columns as dicts and lists.
-    """
-
-    id: str
-    rule_id: str
-    identity: dict[str, str]
-    source: Source
-    row: dict[str, Any]
-    event_time: datetime
-    found_at: datetime
-    workspace: str | None = None
+ALSO_REPORTED = "also_reported"
+"""Name of the evidence that holds another match of the same action (:mod:`detectors.triage.joining`)."""
 
 
 class Fact(msgspec.Struct, frozen=True):
@@ -113,6 +100,25 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     facts: tuple[Fact, ...] = ()
     code: tuple[Code, ...] = ()
     data: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+class Match(msgspec.Struct, frozen=True, kw_only=True):
+    """One row that a rule's KQL returned, with its identity.
+
+    ``id`` is derived from ``identity`` (:mod:`detectors.triage.identity`): two rows with the same id are one
+    action. ``row`` holds JSON values only: datetimes as ISO 8601 text, dynamic columns as dicts and lists. ``reports``
+    are other matches of the same action that came before this one was triaged.
+    """
+
+    id: str
+    rule_id: str
+    identity: dict[str, str]
+    source: Source
+    row: dict[str, Any]
+    event_time: datetime
+    found_at: datetime
+    workspace: str | None = None
+    reports: tuple[Evidence, ...] = ()
 
 
 class Entity(msgspec.Struct, frozen=True):
@@ -181,6 +187,10 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     row: dict[str, Any] = msgspec.field(default_factory=dict)
     story: str = ""
     """Key that alerts of one actor on one automation account within a day share; empty for health alerts."""
+    updates: int = 0
+    """How often evidence was added after triage; the destinations may have the alert as it was before."""
+    updated_at: datetime | None = None
+    """When that was last; None while ``updates`` is 0."""
 
 
 class DeliveryState(enum.StrEnum):
@@ -209,6 +219,8 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     sent_at: datetime | None = None
     remote_id: str | None = None
     error: str | None = None
+    outdated: bool = False
+    """Whether the alert was updated after it was sent, or while it was being sent."""
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -216,7 +228,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
     ``due`` is when somebody has to look at it again, ``None`` when nothing is left to do. ``alert`` is ``None``
     until triage has run. ``match`` is ``None`` for alerts of kind summary and health. ``summarised_by`` names the
-    summary alert that speaks for this match, which then has no alert of its own.
+    summary alert that speaks for this match, which then has no alert of its own; ``joined_to`` in the same way names
+    the alert of the same action, found by another source.
     """
 
     id: str
@@ -225,5 +238,6 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     match: Match | None = None
     alert: Alert | None = None
     summarised_by: str | None = None
+    joined_to: str | None = None
     deliveries: dict[str, Delivery] = msgspec.field(default_factory=dict)
     triage_attempts: int = 0

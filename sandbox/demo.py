@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from detectors.app import Detector
     from sandbox.server import Sandbox
 
-SCENARIOS = ("setup-then-execute", "quiet-day")
+SCENARIOS = ("setup-then-execute", "quiet-day", "watcher-without-log")
 DELIVERY_RUNS = 10
 """Deliveries after a hunt until nothing is left; each has the detector's own time budget."""
 
@@ -98,11 +98,33 @@ async def _hunt(detector: "Detector", outcome: Outcome) -> list[Alert]:
     """One hunt, then deliveries until nothing is left; the new alerts, oldest first."""
     report = await detector.hunt()
     outcome.problems += [f"rule {failed.rule_id} failed: {failed.error}" for failed in report.errors]
+    await _deliver(detector)
+    return await _alerts(detector, report.new_alerts, outcome)
+
+
+async def _visit(detector: "Detector", sandbox: "Sandbox", outcome: Outcome) -> list[Alert]:
+    """One reading of every automation account; otherwise as :func:`_hunt`."""
+    known = {alert.id for alert in outcome.alerts}
+    report = await detector.inventory()
+    outcome.problems += [f"inventory: {error}" for error in report.errors]
+    await _deliver(detector)
+    # The report only counts the alerts: whoever wants to see them is a receiver.
+    arrived = [entry.body["data"]["id"] for entry in sandbox.ledger.at("webhook") if entry.accepted]
+    new = [identifier for identifier in dict.fromkeys(arrived) if identifier not in known]
+    if len(new) != report.new_alerts:
+        outcome.problems.append(f"inventory: reported {report.new_alerts} new alerts, and {len(new)} arrived")
+    return await _alerts(detector, new, outcome)
+
+
+async def _deliver(detector: "Detector") -> None:
     for _ in range(DELIVERY_RUNS):
         if not (await detector.deliver()).left:
             break
+
+
+async def _alerts(detector: "Detector", identifiers: Sequence[str], outcome: Outcome) -> list[Alert]:
     alerts = []
-    for identifier in report.new_alerts:
+    for identifier in identifiers:
         stored = await detector.store.read(identifier)
         if stored is None or stored.record.alert is None:
             outcome.problems.append(f"alert {identifier} was stored but never triaged")
@@ -119,25 +141,36 @@ async def _hunt(detector: "Detector", outcome: Outcome) -> list[Alert]:
 
 
 async def play(target: Console, name: str, folder: Path, clock: Callable[[], datetime]) -> Outcome:
-    """Play the scenario *name* step by step, with a hunt after each step."""
+    """Play the scenario *name* step by step: after each a hunt, and for some scenarios a reading of the accounts."""
     from sandbox.server import Sandbox
 
     scenario = load_scenario(name)
     outcome = Outcome(name=scenario.name)
     teller = story.Teller(target)
+
+    def tell(title: str, alerts: list[Alert]) -> None:
+        teller.tell(alerts)
+        note = "" if alerts else "No alert."
+        ids = tuple(alert.id for alert in alerts)
+        outcome.sections.append(Section(title=f"{scenario.name}: {title}", note=note, alert_ids=ids))
+
     with Sandbox.start(folder, scenario, clock) as sandbox:
         target.print(heading(f"Scenario {scenario.name}"))
         target.print(indented(Text(scenario.description.strip())))
         target.print()
         async with _detector(sandbox, folder, clock, {}) as detector:
+            if scenario.inventory:
+                # What the account holds before the story is nothing new, and only who knows it sees what is.
+                title = "The detector reads the automation account for the first time"
+                target.print(heading(f"Before: {title}"))
+                tell(title, await _visit(detector, sandbox, outcome))
             for number, step in enumerate(scenario.steps):
                 target.print(heading(f"Step {number + 1} of {len(scenario.steps)}: {step.title}"))
                 sandbox.play_step(number)
                 alerts = await _hunt(detector, outcome)
-                teller.tell(alerts)
-                note = "" if alerts else "No alert."
-                ids = tuple(alert.id for alert in alerts)
-                outcome.sections.append(Section(title=f"{scenario.name}: {step.title}", note=note, alert_ids=ids))
+                if scenario.inventory:
+                    alerts += await _visit(detector, sandbox, outcome)
+                tell(step.title, alerts)
             names = {rule.id: Path(rule.path).stem for rule in detector.rules}
         outcome.comparisons = compare(scenario.expect, outcome.alerts, names)
         outcome.deliveries = delivered(sandbox.ledger.entries, len(outcome.alerts))

@@ -75,7 +75,12 @@ class Expectation(_Part, frozen=True, kw_only=True):
 
 
 class Scenario(_Part, frozen=True, kw_only=True):
-    """A scenario file. ``before`` is what the account holds when the story begins."""
+    """A scenario file. ``before`` is what the account holds when the story begins.
+
+    With ``inventory`` the detector reads the account before the story and after each step: what ``expect`` names can
+    then be a rule over what changed in the account. ``watcher_actions`` is whether the sandbox answers when it is asked
+    for watcher actions, which nothing published says of Azure.
+    """
 
     name: Name
     description: Name
@@ -83,6 +88,8 @@ class Scenario(_Part, frozen=True, kw_only=True):
     subscription: Guid
     resource_group: Name
     automation_account: Name
+    inventory: bool = False
+    watcher_actions: bool = False
     before: AccountPatch = msgspec.field(default_factory=AccountPatch)
     steps: list[Step]
     expect: list[Expectation]

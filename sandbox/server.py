@@ -12,6 +12,7 @@ from typing import Any, Self
 from sandbox.accounts import Account
 from sandbox.activity import rows_of
 from sandbox.certificate import write_certificate
+from sandbox.directory import AccountList, Subscription
 from sandbox.endpoints.automation import AutomationEndpoint
 from sandbox.endpoints.control import ControlEndpoint
 from sandbox.endpoints.ingestion import IngestionEndpoint
@@ -69,7 +70,8 @@ class Sandbox:
         self.scenario = scenario
         self.faults = Faults()
         self.ledger = Ledger()
-        self.accounts: list[Account] = []
+        self.directory = AccountList()
+        self.accounts = self.directory.listed
         self.workspace = scenario.workspace if scenario else WORKSPACE
         self._clock = clock
         self._rows = Rows()
@@ -90,7 +92,8 @@ class Sandbox:
         self._ingestion = IngestionEndpoint(issuer, RULE_ID, self._store_ingested)
         self._control = ControlEndpoint(self)
         self.logs = LogsEndpoint(self._rows, issuer, clock)
-        self.automation = AutomationEndpoint(lambda: tuple(self.accounts), issuer)
+        self.automation = AutomationEndpoint(self.directory, issuer)
+        self.automation.watcher_actions = scenario is not None and scenario.watcher_actions
         self._add_first_account()
         self.sentinel_workspace = SENTINEL_WORKSPACE.format(subscription=self.account.subscription)
         self.sentinel = SentinelEndpoint(self.sentinel_workspace, issuer, clock)
@@ -166,6 +169,10 @@ class Sandbox:
         account = Account(subscription or self.account.subscription, resource_group, name, self._clock())
         self.accounts.append(account)
         return account
+
+    def add_subscription(self, subscription: str, *, state: str = "Enabled", display_name: str = "Contoso") -> None:
+        """A subscription that the caller sees, or another state of one; :meth:`add_account` adds its own by itself."""
+        self.directory.add(Subscription(subscription, display_name, state))
 
     def add_rows(
         self,
@@ -296,7 +303,7 @@ class Sandbox:
             endpoint = "sentinel"
         if endpoint is None:
             return error_response(404, "NotFound", "The sandbox has no such endpoint.")
-        fault = self.faults.take(endpoint)
+        fault = self.faults.take(endpoint, request.path)
         if isinstance(fault, Slow):
             fault.arrived.set()
             fault.release.wait()

@@ -13,7 +13,7 @@ from detectors.state.encoding import (
     decode_record,
     encode_record,
 )
-from detectors.state.objects import check_object_name
+from detectors.state.objects import Namespace, Objects, check_namespace, check_object_name, check_prefix
 from detectors.state.store import Conflict, Document, Stored
 
 
@@ -23,7 +23,9 @@ class Place:
 
     records: dict[str, tuple[bytes, str]] = dataclasses.field(default_factory=dict)
     documents: dict[str, Document] = dataclasses.field(default_factory=dict)
-    objects: dict[str, bytes] = dataclasses.field(default_factory=dict)
+    objects: dict[Namespace, dict[str, bytes]] = dataclasses.field(
+        default_factory=lambda: {"quarantine": {}, "inventory": {}}
+    )
     versions: "itertools.count[int]" = dataclasses.field(default_factory=lambda: itertools.count(1))
 
 
@@ -89,22 +91,47 @@ class MemoryStore:
         self.place.documents[name] = Document(value, str(next(self.place.versions)))
         return self.place.documents[name]
 
+    def objects(self, namespace: Namespace) -> Objects:
+        check_namespace(namespace)
+        return self if namespace == "quarantine" else MemoryObjects(self.place.objects[namespace])
+
+    # Quarantine's are methods of the store itself, so that a test's own store can put faults into them.
     async def put_object(self, name: str, data: bytes) -> None:
-        check_object_name(name)
-        self.place.objects[name] = bytes(data)
+        await MemoryObjects(self.place.objects["quarantine"]).put_object(name, data)
 
     async def get_object(self, name: str) -> bytes | None:
-        check_object_name(name)
-        return self.place.objects.get(name)
+        return await MemoryObjects(self.place.objects["quarantine"]).get_object(name)
 
-    async def list_objects(self, limit: int) -> list[str]:
-        return sorted(self.place.objects)[: max(limit, 0)]
+    async def list_objects(self, limit: int, prefix: str = "") -> list[str]:
+        return await MemoryObjects(self.place.objects["quarantine"]).list_objects(limit, prefix)
 
     async def delete_object(self, name: str) -> None:
-        check_object_name(name)
-        self.place.objects.pop(name, None)
+        await MemoryObjects(self.place.objects["quarantine"]).delete_object(name)
 
     def _put(self, record_id: str, body: bytes) -> str:
         version = str(next(self.place.versions))
         self.place.records[record_id] = (body, version)
         return version
+
+
+class MemoryObjects:
+    """The objects of one namespace, in *kept*."""
+
+    def __init__(self, kept: dict[str, bytes]) -> None:
+        self.kept = kept
+
+    async def put_object(self, name: str, data: bytes) -> None:
+        check_object_name(name)
+        self.kept[name] = bytes(data)
+
+    async def get_object(self, name: str) -> bytes | None:
+        check_object_name(name)
+        return self.kept.get(name)
+
+    async def list_objects(self, limit: int, prefix: str = "") -> list[str]:
+        check_prefix(prefix)
+        return sorted(name for name in self.kept if name.startswith(prefix))[: max(limit, 0)]
+
+    async def delete_object(self, name: str) -> None:
+        check_object_name(name)
+        self.kept.pop(name, None)

@@ -52,6 +52,13 @@ class BoundedRetry(AsyncRetryPolicy[HttpRequest, AsyncHttpResponse]):
         super().__init__(**options)
         self._longest = longest
 
+    def get_retry_after(self, response: PipelineResponse[Any, Any]) -> float | None:
+        """What ``Retry-After`` says in seconds; None when it says nothing, or nothing that can be read."""
+        try:
+            return super().get_retry_after(response)
+        except ValueError:
+            return None
+
     def is_retry(self, settings: dict[str, Any], response: PipelineResponse[Any, Any]) -> bool:
         """Whether to try again."""
         wait = self.get_retry_after(response)

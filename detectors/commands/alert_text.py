@@ -91,6 +91,8 @@ def _untriaged(record: Record) -> Iterator[str]:
     rows = [("id", record.id), ("stored", moment(record.created_at))]
     if record.summarised_by:
         rows.append(("named in", f"the summary {record.summarised_by}"))
+    if record.joined_to:
+        rows.append(("joined to", f"the alert {record.joined_to}"))
     if record.match:
         rows += [("rule", record.match.rule_id), ("happened", moment(record.match.event_time))]
         rows += list(record.match.identity.items())

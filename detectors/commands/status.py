@@ -26,7 +26,7 @@ class Status:
 
 async def status(detector: Detector, *, workspaces: Sequence[str], now: datetime) -> Status:
     """Read the state of *detector*. Raises :class:`detectors.state.store.StoreUnavailable`."""
-    progress = await read_progress(detector.store, detector.rules, workspaces)
+    progress = await read_progress(detector.store, detector.hunted, workspaces)
     backlog = await collect_backlog(detector.store, now, listed=_LOOKED_AT, reads=_LOOKED_AT)
     problems = problems_of(progress, backlog, now)
     return Status(

@@ -14,6 +14,7 @@ GIVE_UP_AFTER = timedelta(days=1)
 DEAD_DUE = datetime(9999, 1, 1, tzinfo=UTC)
 """``due`` of a record with a dead delivery: never reached, but the store's index still lists the record."""
 
+_NEVER = datetime.min.replace(tzinfo=UTC)
 _FIRST_RETRY = timedelta(seconds=30)
 _LONGEST_RETRY = timedelta(minutes=15)
 _LONGEST_RETRY_AFTER = timedelta(hours=1)
@@ -31,7 +32,14 @@ def is_due(delivery: Delivery, now: datetime) -> bool:
 
 def claimed(delivery: Delivery, now: datetime) -> Delivery:
     """Held by one deliverer, who is about to send."""
-    return replace(delivery, attempts=delivery.attempts + 1, claimed_until=now + LEASE, started_at=now)
+    return replace(
+        delivery,
+        attempts=delivery.attempts + 1,
+        claimed_until=now + LEASE,
+        started_at=now,
+        # The holder sends the alert as it is stored with this claim.
+        outdated=False,
+    )
 
 
 def sent(before: Delivery, now: datetime, remote_id: str | None) -> Delivery:
@@ -73,6 +81,21 @@ def deferred(before: Delivery, until: datetime) -> Delivery:
     return replace(before, claimed_until=None, next_attempt=until)
 
 
+def renewed(delivery: Delivery, now: datetime, *, updates: bool) -> Delivery:
+    """*delivery* of an alert that was updated since, without its mark.
+
+    One that arrived is pending again where the destination *updates*, with a new day to arrive. One that waits, or is
+    dead, takes the newer alert along by itself. One that is being sent keeps its mark for whoever records the outcome.
+    """
+    if not delivery.outdated or (delivery.claimed_until is not None and delivery.claimed_until > now):
+        return delivery
+    if delivery.state is not DeliveryState.SENT or not updates:
+        return replace(delivery, outdated=False)
+    return replace(
+        delivery, state=DeliveryState.PENDING, attempts=0, next_attempt=now, pending_since=now, outdated=False
+    )
+
+
 def revive(delivery: Delivery, now: datetime) -> Delivery:
     """A dead delivery, pending again: attempts and error are kept for its history, a new day begins."""
     if delivery.state is not DeliveryState.DEAD:
@@ -93,13 +116,17 @@ def next_attempt(now: datetime, attempts: int, retry_after: float | None, jitter
 
 
 def next_due(deliveries: Mapping[str, Delivery]) -> datetime | None:
-    """When somebody has to look at the record again; None when every delivery is sent."""
-    pending = [_due(delivery) for delivery in deliveries.values() if delivery.state is DeliveryState.PENDING]
-    if pending:
-        return min(pending)
+    """When somebody has to look at the record again; None when every delivery is sent, as the alert now is."""
+    waiting = [_due(each) for each in deliveries.values() if each.state is DeliveryState.PENDING]
+    waiting += [each.sent_at or _NEVER for each in deliveries.values() if _is_outdated(each)]
+    if waiting:
+        return min(waiting)
     return DEAD_DUE if any(each.state is DeliveryState.DEAD for each in deliveries.values()) else None
 
 
+def _is_outdated(delivery: Delivery) -> bool:
+    return delivery.outdated and delivery.state is DeliveryState.SENT
+
+
 def _due(delivery: Delivery) -> datetime:
-    never = datetime.min.replace(tzinfo=UTC)
-    return max(delivery.next_attempt or never, delivery.claimed_until or never)
+    return max(delivery.next_attempt or _NEVER, delivery.claimed_until or _NEVER)

@@ -9,7 +9,13 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from detectors.delivery.destination import DeliveryError, Destination, DigestingDestination, RateLimit
+from detectors.delivery.destination import (
+    DeliveryError,
+    Destination,
+    DigestingDestination,
+    RateLimit,
+    UpdatingDestination,
+)
 from detectors.state.store import Conflict, Store
 
 _FAILURES_BEFORE_OPEN = 3
@@ -37,6 +43,11 @@ class Channel:
     def name(self) -> str:
         """The destination's name."""
         return self.destination.name
+
+    @property
+    def updates(self) -> bool:
+        """Whether the destination takes what was added to an alert that it has."""
+        return isinstance(self.destination, UpdatingDestination) and self.destination.updates
 
     @property
     def digesting(self) -> DigestingDestination | None:

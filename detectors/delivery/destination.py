@@ -65,6 +65,19 @@ class Destination(Protocol):
 
 
 @runtime_checkable
+class UpdatingDestination(Destination, Protocol):
+    """A destination that recognises an alert it has, and takes what was added to it since.
+
+    Only such a destination gets an alert again when evidence was added after it was sent; for any other it would be a
+    second alert.
+    """
+
+    @property
+    def updates(self) -> bool:
+        """Whether it does; a destination without this property does not."""
+
+
+@runtime_checkable
 class DigestingDestination(Destination, Protocol):
     """A destination that takes only so many messages, and several alerts in one message.
 

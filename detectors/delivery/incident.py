@@ -13,7 +13,7 @@ from typing import Any
 from detectors.delivery.card_elements import PLAIN_URL
 from detectors.delivery.card_text import lead_facts, paragraphs, times_of
 from detectors.delivery.text import clip, lines_of, visible
-from detectors.model import Alert, AlertKind, Fact
+from detectors.model import ALSO_REPORTED, Alert, AlertKind, Evidence, Fact
 
 MAX_DESCRIPTION = 5_000
 """Characters (Microsoft Learn, "Microsoft Sentinel service limits"). Counted in bytes here, which are never fewer."""
@@ -47,6 +47,11 @@ def comment_id(alert: Alert) -> str:
     return str(uuid.uuid5(_NAMESPACE, f"comment/{alert.id}"))
 
 
+def update_id(alert: Alert) -> str:
+    """The id of the comment with what was added to the alert since it was sent."""
+    return str(uuid.uuid5(_NAMESPACE, f"comment/{alert.id}/update/{alert.updates}"))
+
+
 def build_incident(alert: Alert, *, earlier: str = "") -> dict[str, Any]:
     """The body of the PUT that creates the story's incident (api-version 2025-09-01).
 
@@ -73,14 +78,36 @@ def build_comment(alert: Alert) -> dict[str, Any]:
     lines = [f"<b>{_escaped(_heading(alert))}</b>"]
     lines += [_escaped(f"• {reason}", _VALUE) for reason in alert.severity_reasons]
     lines += [f"<b>{_escaped(fact.label, 60)}:</b> {_escaped(fact.value, _VALUE)}" for fact in _facts(alert)]
+    lines += _reported(alert)
     for title, telling in _telling_lines(alert):
         lines.append(f"<b>Script: {_escaped(title, _LABEL)}</b>")
         lines += [f"{_escaped(reason)} <code>{_escaped(line, _VALUE)}</code>" for reason, line in telling]
     lines += [_escaped(line, _VALUE) for line in (*_items(alert), *_missing(alert))]
     links = (("Resource in the portal", alert.portal_url), ("The query", alert.query_url))
     lines += [f'<a href="{html.escape(url)}">{text}</a>' for text, url in links if PLAIN_URL.fullmatch(url)]
+    return _comment(lines, alert)
+
+
+def build_update(alert: Alert) -> dict[str, Any]:
+    """The body of the PUT that adds to the incident what was added to the alert since: who else reported the action."""
+    return _comment([f"<b>New evidence: {_escaped(_heading(alert))}</b>", *_reported(alert)], alert)
+
+
+def _comment(lines: Iterable[str], alert: Alert) -> dict[str, Any]:
     closing = [_escaped(line) for line in _closing(alert)]
     return {"properties": {"message": _fitting(lines, closing, MAX_COMMENT, "<br>\n")}}
+
+
+def _reported(alert: Alert) -> list[str]:
+    lines = []
+    for report in _reports(alert):
+        lines.append(f"<b>{_escaped(report.title, _LABEL)}</b>")
+        lines += [f"{_escaped(fact.label, 60)}: {_escaped(fact.value, _VALUE)}" for fact in report.facts]
+    return lines
+
+
+def _reports(alert: Alert) -> list[Evidence]:
+    return [each for each in alert.evidence if each.name == ALSO_REPORTED]
 
 
 def holds(incident: dict[str, Any], alert: Alert) -> bool:
@@ -120,6 +147,9 @@ def _description(alert: Alert, earlier: str) -> list[str]:
     lines = [earlier, ""] if earlier else []
     lines += [f"• {_text(reason, _VALUE)}" for reason in alert.severity_reasons]
     lines += ["", *(f"{_text(fact.label, 60)}: {_text(fact.value, _VALUE)}" for fact in _facts(alert))]
+    for report in _reports(alert):
+        lines += ["", _text(report.title, _LABEL)]
+        lines += [f"{_text(fact.label, 60)}: {_text(fact.value, _VALUE)}" for fact in report.facts]
     for title, telling in _telling_lines(alert):
         lines += ["", f"Script: {_text(title, _LABEL)}"]
         lines += [f"{reason} {_text(line, _VALUE)}" for reason, line in telling]

@@ -1,10 +1,10 @@
 """The table ``AutomationDetections_CL``, through the Logs Ingestion API; Sentinel raises its incidents from it.
 
-Delivery is at least once: a row may come twice. ``AutomationDetections_CL | where AlertKind != "heartbeat" | summarize
-arg_max(TimeGenerated, *) by AlertId`` is each alert once.
+Delivery is at least once: a row may come twice, and an alert to which evidence was added has a later row with
+``Updates`` above 0. ``AutomationDetections_CL | where AlertKind != "heartbeat" | summarize arg_max(TimeGenerated, *) by
+AlertId`` is each alert once, in its newest form; a rule that raises incidents reads ``where Updates == 0``.
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,31 +12,20 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from detectors.delivery.destination import DeliveryError, Receipt
-from detectors.delivery.http import (
-    CONNECT_TIMEOUT,
-    READ_TIMEOUT,
-    RESPONSE_LIMIT,
-    checked_url,
-    origin,
-    refusal,
-    unreachable,
-)
-from detectors.delivery.text import clip, first_that_fit, fit_fields, visible
+from detectors.delivery.destination import Receipt
+from detectors.delivery.http import CONNECT_TIMEOUT, READ_TIMEOUT
+from detectors.delivery.ingestion import MAX_CALL_BYTES, MAX_VALUE_BYTES, Ingestion, size
+from detectors.delivery.text import first_that_fit, fit_fields
 from detectors.model import Alert, Severity, Source
 
 if TYPE_CHECKING:
     from azure.core.credentials_async import AsyncTokenCredential
-    from azure.core.exceptions import HttpResponseError
-    from azure.monitor.ingestion.aio import LogsIngestionClient
 
 TABLE = "AutomationDetections_CL"
 HEARTBEAT = "heartbeat"
 """AlertKind of the row that every hunt writes. No alert has it: whoever reads alerts leaves these rows out."""
-MAX_COLUMN_BYTES = 64_000
-"""The service cuts a value at 64 KB without a word, which would leave a dynamic column unreadable."""
-MAX_ROW_BYTES = 900_000
-"""A call takes 1 MB of JSON, counted before compression too."""
+MAX_COLUMN_BYTES = MAX_VALUE_BYTES
+MAX_ROW_BYTES = MAX_CALL_BYTES
 
 
 @dataclass(frozen=True)
@@ -49,7 +38,11 @@ class Column:
 
 
 COLUMNS: tuple[Column, ...] = (
-    Column("TimeGenerated", "datetime", "When the alert was made. The service replaces a time over two days old."),
+    Column(
+        "TimeGenerated",
+        "datetime",
+        "When the alert was made, or was last updated. The service replaces a time over two days old.",
+    ),
     Column("AlertId", "string", "The same for every delivery of one alert: deduplicate by it."),
     Column("AlertKind", "string", "detection, summary, health, or heartbeat: no alert, the sign that a hunt ran."),
     Column("RuleId", "string", "Id of the rule that matched."),
@@ -68,6 +61,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("EventTime", "datetime", "When the action happened."),
     Column("FoundTime", "datetime", "When the detector saw it."),
     Column("DelaySeconds", "real", "From the action to the alert."),
+    Column("Updates", "int", "How often evidence was added since the alert was made: 0 in its first row."),
     Column("Operation", "string", "Azure operation name."),
     Column("Outcome", "string", "Status of the operation."),
     Column("Caller", "string", "Who acted: user principal name, object or application id."),
@@ -88,6 +82,8 @@ COLUMNS: tuple[Column, ...] = (
     Column("PortalUrl", "string", "The resource in the Azure portal."),
     Column("QueryUrl", "string", "The rule's query, ready to run."),
     Column("Row", "dynamic", "The row that matched."),
+    Column("InventoryAccounts", "int", "Of a heartbeat: automation accounts that the inventory knows."),
+    Column("InventoryStalestSeconds", "int", "Of a heartbeat: how long ago the stalest of them was read."),
     Column("TrimmedColumns", "dynamic", "Columns cut to fit the service's limits: list."),
 )
 """The one place that names the columns; the table and the data collection rule are made from it."""
@@ -104,7 +100,7 @@ def build_row(alert: Alert) -> dict[str, Any]:
     items = values["Items"]
     values["Items"] = first_that_fit(items, MAX_COLUMN_BYTES)
     # The room is for TrimmedColumns itself.
-    row, trimmed = fit_fields(values, MAX_COLUMN_BYTES, MAX_ROW_BYTES - 1_000, _size)
+    row, trimmed = fit_fields(values, MAX_COLUMN_BYTES, MAX_ROW_BYTES - 1_000, size)
     if len(row["Items"]) < len(items) and "Items" not in trimmed:
         trimmed.append("Items")
     return {**row, "TrimmedColumns": trimmed}
@@ -121,11 +117,13 @@ def build_heartbeat_row(
 ) -> dict[str, Any]:
     """A heartbeat as one row of the same columns, with AlertKind ``heartbeat``; ``Row`` holds *values*.
 
+    Of those, ``inventory_accounts`` and ``inventory_stalest_seconds`` have columns of their own, null where absent.
+
     ``Outcome`` is ``healthy`` or ``unhealthy``; *problems* are the sentences of ``SeverityReasons``. Columns that say
     something about an action are empty. Limits as in :func:`build_row`.
     """
     state = "healthy" if healthy else "unhealthy"
-    blank = {"string": "", "real": 0.0, "dynamic": [], "datetime": finished_at.isoformat()}
+    blank = {"string": "", "real": 0.0, "int": 0, "dynamic": [], "datetime": finished_at.isoformat()}
     filled = {
         "AlertId": identifier,
         "AlertKind": HEARTBEAT,
@@ -139,16 +137,18 @@ def build_heartbeat_row(
         "DelaySeconds": (finished_at - started_at).total_seconds(),
         "Outcome": state,
         "Row": dict(values),
+        "InventoryAccounts": values.get("inventory_accounts"),
+        "InventoryStalestSeconds": _whole(values.get("inventory_stalest_seconds")),
     }
     row = {column.name: filled.get(column.name, blank[column.type]) for column in COLUMNS[:-1]}
-    fitted, trimmed = fit_fields(row, MAX_COLUMN_BYTES, MAX_ROW_BYTES - 1_000, _size)
+    fitted, trimmed = fit_fields(row, MAX_COLUMN_BYTES, MAX_ROW_BYTES - 1_000, size)
     return {**fitted, "TrimmedColumns": trimmed}
 
 
 def _values(alert: Alert) -> dict[str, Any]:
     data: dict[str, Any] = msgspec.to_builtins(alert)
     return {
-        "TimeGenerated": alert.created_at.isoformat(),
+        "TimeGenerated": (alert.updated_at or alert.created_at).isoformat(),
         "AlertId": alert.id,
         "AlertKind": alert.kind.value,
         "RuleId": alert.rule_id,
@@ -166,6 +166,7 @@ def _values(alert: Alert) -> dict[str, Any]:
         "EventTime": alert.event_time.isoformat(),
         "FoundTime": alert.found_at.isoformat(),
         "DelaySeconds": (alert.created_at - alert.event_time).total_seconds(),
+        "Updates": alert.updates,
         "Operation": alert.operation,
         "Outcome": alert.outcome,
         "Caller": alert.caller,
@@ -186,7 +187,13 @@ def _values(alert: Alert) -> dict[str, Any]:
         "PortalUrl": alert.portal_url,
         "QueryUrl": alert.query_url,
         "Row": data["row"],
+        "InventoryAccounts": None,
+        "InventoryStalestSeconds": None,
     }
+
+
+def _whole(seconds: float | None) -> int | None:
+    return None if seconds is None else int(seconds)
 
 
 def _correlation_id(alert: Alert) -> str:
@@ -196,11 +203,6 @@ def _correlation_id(alert: Alert) -> str:
             if name.casefold() == "correlationid" and isinstance(value, str) and value:
                 return value
     return ""
-
-
-def _size(value: Any) -> int:
-    """Bytes as the client sends them: its ``json.dumps`` spells one emoji in twelve."""
-    return len(json.dumps(value))
 
 
 class LogTableDestination:
@@ -225,27 +227,24 @@ class LogTableDestination:
         connect_timeout: float = CONNECT_TIMEOUT,
         read_timeout: float = READ_TIMEOUT,
     ) -> None:
-        self._endpoint = checked_url(endpoint, f"the endpoint of {name}")
-        self._rule_id = rule_id
-        self._stream = stream
-        self._credential = credential
-        self._clock = clock
-        self._options: dict[str, Any] = {
-            "credential_scopes": [scope],
-            "connection_verify": connection_verify,
-            "connection_timeout": connect_timeout,
-            "read_timeout": read_timeout,
-            # The outbox retries. The client's own retries would multiply with it, and redirects could carry
-            # the token elsewhere.
-            "retry_total": 0,
-            "permit_redirects": False,
-        }
-        self._client: LogsIngestionClient | None = None
+        self._ingestion = Ingestion(
+            endpoint,
+            rule_id,
+            stream,
+            credential,
+            clock=clock,
+            scope=scope,
+            name=name,
+            connection_verify=connection_verify,
+            connect_timeout=connect_timeout,
+            read_timeout=read_timeout,
+        )
         self.name = name
+        self.updates = True
 
     async def send(self, alert: Alert, *, possible_repeat: bool) -> Receipt:  # noqa: ARG002 - AlertId deduplicates
-        """Upload the alert's row; ``remote_id`` is its AlertId."""
-        await self._upload(build_row(alert))
+        """Upload the alert's row; ``remote_id`` is its AlertId. An updated alert is a further row of the same id."""
+        await self._ingestion.upload([build_row(alert)])
         return Receipt(remote_id=alert.id)
 
     async def send_heartbeat(
@@ -267,66 +266,8 @@ class LogTableDestination:
             problems=problems,
             values=values,
         )
-        await self._upload(row)
-
-    async def _upload(self, row: dict[str, Any]) -> None:
-        from azure.core.exceptions import AzureError, HttpResponseError
-
-        try:
-            await self._open().upload(self._rule_id, self._stream, [row])
-        except HttpResponseError as error:
-            raise self._refusal(error) from error
-        except AzureError as error:
-            raise unreachable(self.name, origin(self._endpoint), error) from error
-
-    def _refusal(self, error: "HttpResponseError") -> DeliveryError:
-        from azure.core.exceptions import ClientAuthenticationError, DecodeError
-
-        host = origin(self._endpoint)
-        response: Any = error.response
-        status = error.status_code
-        if response is None and isinstance(error, DecodeError):
-            # For content types it does not know, the client loses the status.
-            return DeliveryError(
-                f"{self.name}: {host} gave an answer that is not JSON. "
-                "Check the endpoint and any proxy on the way; it is tried again.",
-                may_have_arrived=True,
-            )
-        # The credential raises the same class as a 401 from the service does, with the answer of the token endpoint:
-        # its 400 must not count as the service's, which would be permanent.
-        if response is None or status is None or (isinstance(error, ClientAuthenticationError) and status != 401):
-            return DeliveryError(
-                f"{self.name}: no token for {host}: {clip(visible(str(error.message)), 300)}. "
-                "Check the managed identity of the app; it is tried again."
-            )
-        return refusal(
-            self.name,
-            host,
-            status,
-            headers={key.lower(): value for key, value in response.headers.items()},
-            text=bytes(response.content)[:RESPONSE_LIMIT].decode("utf-8", "replace"),
-            now=self._clock(),
-            next_step=_NEXT_STEPS.get(status),
-        )
-
-    def _open(self) -> "LogsIngestionClient":
-        if self._client is None:
-            from azure.monitor.ingestion.aio import LogsIngestionClient
-
-            self._client = LogsIngestionClient(self._endpoint, self._credential, **self._options)
-        return self._client
+        await self._ingestion.upload([row])
 
     async def close(self) -> None:
         """Release connections. Idempotent."""
-        client, self._client = self._client, None
-        if client is not None:
-            await client.close()
-
-
-_NEXT_STEPS = {
-    400: "Check that the stream's columns are those of the table (deploy the infrastructure again).",
-    403: "Give the identity the role Monitoring Metrics Publisher on the data collection rule; it takes up to "
-    "30 minutes to apply, and the alert waits.",
-    404: "Check the ingestion endpoint, the immutable id of the data collection rule and the stream's name.",
-    413: "The row is larger than the service takes; report it as a defect.",
-}
+        await self._ingestion.close()

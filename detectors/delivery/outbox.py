@@ -30,6 +30,8 @@ _log = logging.getLogger(__name__)
 
 _BATCH = 200
 _AT_ONCE = 4
+_TRIAGE_ROUNDS = 3
+"""How often an alert is made anew because its match was joined by another meanwhile."""
 _UNTIL_DIGEST = timedelta(seconds=30)
 """How soon a delivery run looks at an alert that did not get a card of its own."""
 
@@ -134,7 +136,8 @@ class Outbox:
             if stored.record.alert is None:
                 stored = await self._to_alert(stored)
             if stored.record.alert is not None:
-                stored = await self._send(await self._planned(stored, stored.record.alert), limited=limited)
+                stored = await self._planned(stored, stored.record.alert)
+                stored = await self._send(await self._renewed(stored), limited=limited)
         except Conflict:
             _log.info("alert %s: another deliverer took over", record_id)
         except StoreUnavailable as error:
@@ -157,10 +160,20 @@ class Outbox:
         stored = await self._store.replace(stored, replace(record, due=self._clock() + LEASE))
         if record.summarised_by and await self._store.exists(record.summarised_by):
             return await self._store.replace(stored, replace(record, due=None))
-        if record.match is None:
-            raise ValueError(f"record {record.id} holds neither a match nor an alert; the store was changed by hand?")
-        alert = await self._triage(record.match)
-        return await self._planned(stored, alert)
+        for attempt in range(1, _TRIAGE_ROUNDS + 1):
+            claimed = stored.record
+            if claimed.match is None:
+                raise ValueError(f"record {record.id} has neither match nor alert; the store was changed by hand?")
+            try:
+                return await self._planned(stored, await self._triage(claimed.match))
+            except Conflict:
+                fresh = await self._store.read(record.id)
+                # A match that was joined meanwhile is no other deliverer: the claim is still ours.
+                joined = fresh is not None and fresh.record == replace(claimed, match=fresh.record.match)
+                if fresh is None or not joined or attempt == _TRIAGE_ROUNDS:
+                    raise
+                stored = fresh
+        raise AssertionError("the last round returns or raises")
 
     async def _planned(self, stored: Stored, alert: Alert) -> Stored:
         """Store a delivery for every destination that *alert* is routed to, unless the record has them already."""
@@ -173,9 +186,17 @@ class Outbox:
             stored, replace(record, alert=alert, deliveries=deliveries, due=attempts.next_due(deliveries))
         )
 
+    async def _renewed(self, stored: Stored) -> Stored:
+        """Set pending again what was sent before the alert was updated, where the destination takes that."""
+        now = self._clock()
+        outdated = [name for name, delivery in stored.record.deliveries.items() if delivery.outdated]
+        if not outdated:
+            return stored
+        stored, _ = await self._apply(stored, {name: _renew(now, self._channels.get(name)) for name in outdated})
+        return stored
+
     async def _send(self, stored: Stored, *, limited: bool) -> Stored:
-        alert = stored.record.alert
-        if alert is None:
+        if stored.record.alert is None:
             return stored
         now = self._clock()
         steps: dict[str, Step] = {}
@@ -184,11 +205,16 @@ class Outbox:
             if attempts.is_due(delivery, now) and (limited or not (channel and channel.digesting)):
                 until = await self._held_up(channel, now)
                 if until:
-                    _log.info("alert %s waits for %s until %s", alert.id, name, until.isoformat(timespec="seconds"))
+                    again = until.isoformat(timespec="seconds")
+                    _log.info("alert %s waits for %s until %s", stored.record.id, name, again)
                 steps[name] = _claim(now) if until is None else _defer(now, until)
         before = dict(stored.record.deliveries)
         stored, changed = await self._apply(stored, steps)
         claimed = [name for name in steps if name in changed and stored.record.deliveries[name].claimed_until]
+        # As it was stored with the claims: it may have been updated since it was read.
+        alert = stored.record.alert
+        if alert is None:
+            return stored
         # Destinations are sent to side by side and each outcome is recorded as it comes, so a slow one holds up
         # neither the others nor the knowledge that they have the alert.
         recording = asyncio.Lock()
@@ -344,9 +370,17 @@ def _defer(now: datetime, until: datetime) -> Step:
     return lambda delivery: attempts.deferred(delivery, until) if attempts.is_due(delivery, now) else None
 
 
+def _renew(now: datetime, channel: Channel | None) -> Step:
+    updates = channel is not None and channel.updates
+    return lambda delivery: attempts.renewed(delivery, now, updates=updates)
+
+
 def _record(outcome: Delivery) -> Step:
-    # Our lease may have run out and somebody else may have sent it: what is sent stays sent.
-    return lambda delivery: None if delivery.state is DeliveryState.SENT else outcome
+    # Our lease may have run out and somebody else may have sent it: what is sent stays sent. What was added to the
+    # alert while it was under way has not been sent with it.
+    return lambda delivery: (
+        None if delivery.state is DeliveryState.SENT else replace(outcome, outdated=delivery.outdated)
+    )
 
 
 def _unknown(name: str) -> DeliveryError:

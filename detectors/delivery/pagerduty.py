@@ -176,6 +176,8 @@ class PagerDutyDestination:
         self._url = checked_url(url, f"the URL of {name}")
         self._poster = poster
         self.name = name
+        # An event with the same deduplication key is put to the same alert and notifies nobody while it is open.
+        self.updates = True
 
     async def send(self, alert: Alert, *, possible_repeat: bool) -> Receipt:  # noqa: ARG002 - dedup_key deduplicates
         """Trigger; ``remote_id`` is the deduplication key. Raises :class:`DeliveryError`."""

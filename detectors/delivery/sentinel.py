@@ -29,7 +29,16 @@ from detectors.delivery.http import (
     refusal,
     unreachable,
 )
-from detectors.delivery.incident import MAX_COMMENTS, build_comment, build_incident, comment_id, holds, incident_id
+from detectors.delivery.incident import (
+    MAX_COMMENTS,
+    build_comment,
+    build_incident,
+    build_update,
+    comment_id,
+    holds,
+    incident_id,
+    update_id,
+)
 from detectors.delivery.text import clip, encode_json, visible
 from detectors.model import Alert
 
@@ -120,13 +129,15 @@ class SentinelDestination:
         self._client: AsyncARMPipelineClient[HttpRequest, AsyncHttpResponse] | None = None
         self._stories: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
         self.name = name
+        self.updates = True
 
     async def send(self, alert: Alert, *, possible_repeat: bool) -> Receipt:
         """Create the story's incident, or comment on it. A repeat of the same alert changes nothing.
 
         When the incident is closed (an analyst ended it, and what is new must be seen) or full, the story gets a
-        further one. ``remote_id`` is the incident's id, with its number where Sentinel gives one. Raises
-        DeliveryError; a conflict is read again and decided anew, three times in all.
+        further one. An alert that was updated since it came is a comment on the incident that has it, closed or not,
+        and never a further incident. ``remote_id`` is the incident's id, with its number where Sentinel gives one.
+        Raises DeliveryError; a conflict is read again and decided anew, three times in all.
         """
         sending = _Sending(alert, possible_repeat)
         # Two first alerts of one story at once would both find no incident, and the second PUT replace the first.
@@ -149,17 +160,17 @@ class SentinelDestination:
                     return await self._create(sending, identifier, earlier)
                 break
             if holds(incident, alert):
-                return _receipt(identifier, incident)
+                return await self._update(alert, identifier, incident)
             obstacle = "takes no further comment" if identifier in sending.unwritable else _obstacle(incident)
             # An earlier attempt may have put the comment there before the incident was closed or full.
-            may_be_there = sending.possible_repeat or obstacle
+            may_be_there = sending.possible_repeat or alert.updates or obstacle
             if may_be_there and await self._read(f"{identifier}/comments/{comment_id(alert)}") is not None:
-                return _receipt(identifier, incident)
+                return await self._update(alert, identifier, incident)
             if obstacle:
                 earlier = f"Goes on from incident {_number(incident) or identifier}, which {obstacle}."
             elif target is None:
                 target, written = identifier, incident
-                if not sending.possible_repeat:
+                if not sending.possible_repeat and not alert.updates:
                     break
         if target is None:
             raise DeliveryError(
@@ -200,6 +211,25 @@ class SentinelDestination:
             sending.unwritable.add(identifier)
         if answer.status in {400, 404, 409, 412}:
             raise _moved(self._refusal(answer))
+        self._success(answer)
+        return _receipt(identifier, incident)
+
+    async def _update(self, alert: Alert, identifier: str, incident: Incident) -> Receipt:
+        """Comment on *incident*, which has *alert*, with what was added since; nothing to do when nothing was."""
+        if not alert.updates:
+            return _receipt(identifier, incident)
+        answer = await self._call("PUT", f"{identifier}/comments/{update_id(alert)}", build_update(alert))
+        if answer.status in {404, 409, 412}:
+            raise _moved(self._refusal(answer))
+        if answer.status == 400 and _count(incident) >= MAX_COMMENTS:
+            _LOGGER.warning(
+                "%s: incident %s has all the comments it can take; what was added to alert %s is in the table "
+                "AutomationDetections_CL only",
+                self.name,
+                identifier,
+                alert.id,
+            )
+            return _receipt(identifier, incident)
         self._success(answer)
         return _receipt(identifier, incident)
 
@@ -317,9 +347,12 @@ def _obstacle(incident: Incident) -> str:
     properties = incident.get("properties") or {}
     if properties.get("status") == "Closed":
         return "is closed"
-    if ((properties.get("additionalData") or {}).get("commentsCount") or 0) >= MAX_COMMENTS:
-        return "has all the comments it can take"
-    return ""
+    return "has all the comments it can take" if _count(incident) >= MAX_COMMENTS else ""
+
+
+def _count(incident: Incident) -> int:
+    additional = (incident.get("properties") or {}).get("additionalData") or {}
+    return additional.get("commentsCount") or 0
 
 
 def _number(incident: Incident) -> int | None:

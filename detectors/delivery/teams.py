@@ -62,6 +62,8 @@ def _envelope(card: dict[str, Any]) -> dict[str, Any]:
 class TeamsDestination:
     """Posts a card per alert, or one for many. *url* is the workflow's, its ``sig`` parameter the credential.
 
+    A workflow cannot change a card that it has posted, so evidence that is added later is not sent.
+
     Raises ValueError when *url* is not one that alerts may go to.
     """
 

@@ -60,6 +60,9 @@ def sign(secret: str, message_id: str, timestamp: int, body: bytes) -> str:
 class WebhookDestination:
     """Posts each alert, signed, to *url*, in one of the formats of :data:`detectors.delivery.formats.FORMATS`.
 
+    Evidence that is added later is not sent. Under the same ``webhook-id`` a receiver that keeps to the standard drops
+    it; under another one, automation that acts on every message would act twice on one alert.
+
     Raises ValueError when *url*, *secret* or *body_format* is unusable.
     """
 

@@ -46,7 +46,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 
     ``objects`` are in order of kind and id. ``unread`` names the sections that could not be read, with the reason;
     their objects are those of the snapshot before. ``jobs`` are the jobs that no snapshot before had: events and no
-    state, so no change is made of their absence. ``seen_jobs`` are the ids of all jobs that may be listed again.
+    state, so no change is made of their absence. ``seen_jobs`` are the ids of all jobs that may be listed again, and
+    ``jobs_read_at`` is when jobs were last listed: the next list goes on from there.
     """
 
     format: int = FORMAT
@@ -57,6 +58,12 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     unread: dict[str, str] = msgspec.field(default_factory=dict)
     jobs: tuple[InventoryObject, ...] = ()
     seen_jobs: tuple[str, ...] = ()
+    jobs_read_at: datetime | None = None
+    never_read: tuple[str, ...] = ()
+    """Of ``unread``, the sections that no reading so far could read."""
+    first_read: tuple[tuple[str, str], ...] = ()
+    """(kind, id) of objects that were found now because they could not be read in any snapshot before, such as those of
+    a section that was in its ``never_read``. They were there already for all that is known: a base line, no change."""
 
     @property
     def digest(self) -> str:

@@ -286,9 +286,6 @@ class _Parser:
         if match is None:
             raise NotUnderstood("another kind of text")
         self._at += 1
-        # Texts beside each other are one text in KQL.
-        if self._kind() == "string":
-            raise NotUnderstood("a text of several parts")
         if match["verbatim"]:
             return match["body"].replace(match["quote"] * 2, match["quote"])
         if any(escape not in _ESCAPES for escape in _ESCAPE.findall(match["body"])):

@@ -5,7 +5,8 @@
 ``detectorWork``          one row per unfinished record, in one partition, so that :meth:`due` is one query
 ``detectorDocuments``     one entity per document
 ``detector-records``      container of the bodies: ``<id>/<sha256>-<writer>.json``
-``detector-quarantine``   container of the objects (:mod:`detectors.state.objects`)
+``detector-quarantine``   container of what the stream set aside (:mod:`detectors.state.objects`)
+``detector-inventory``    container of the inventory's snapshots (:mod:`detectors.state.objects`)
 ========================  ====================================================================================
 
 A write goes blob, work row, entity. The entity's conditional write is the one commit point: whatever a crash left
@@ -51,7 +52,7 @@ import re
 import uuid
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, get_args
 
 from detectors.model import Record
 from detectors.state.azure_bodies import Bodies, body_name
@@ -68,6 +69,7 @@ from detectors.state.encoding import (
     storage_key,
     utc_now,
 )
+from detectors.state.objects import Namespace, check_namespace
 from detectors.state.store import Conflict, Document, Stored, StoreUnavailable
 
 if TYPE_CHECKING:
@@ -102,7 +104,7 @@ class AzureStore:
     *credential* is an asynchronous token credential (its identity needs the roles Storage Table Data Contributor
     and Storage Blob Data Contributor; the SDK insists on https endpoints) or an account key. *connection_verify*
     is True or the path of a CA bundle. *table_prefix* (letters and digits, starting with a letter) separates
-    several detectors in one account; the container's name is its lower-case form plus ``-records`` or ``-quarantine``.
+    several detectors in one account; a container's name is its lower-case form plus ``-records`` or a namespace.
     *clock* tells how long a work row was left alone; *reach* is the one way to the service, where tests put faults.
 
     Close the credential yourself: it may serve other clients too.
@@ -138,7 +140,10 @@ class AzureStore:
         self._work = tables.get_table_client(f"{table_prefix}Work")
         self._documents = tables.get_table_client(f"{table_prefix}Documents")
         self._bodies = Bodies(blobs, f"{table_prefix.lower()}-records", reach)
-        self._objects = AzureObjects(blobs, f"{table_prefix.lower()}-quarantine", reach)
+        self._namespaces = {
+            namespace: AzureObjects(blobs, f"{table_prefix.lower()}-{namespace}", reach)
+            for namespace in get_args(Namespace)
+        }
 
     @classmethod
     def from_connection_string(
@@ -260,21 +265,10 @@ class AzureStore:
             raise Conflict(f"Document {name!r} was written by somebody else. Read it again.")
         return Document(value, etag)
 
-    async def put_object(self, name: str, data: bytes) -> None:
-        """Store *data* as *name*; see :meth:`detectors.state.objects.Objects.put_object`."""
-        await self._objects.put(name, data)
-
-    async def get_object(self, name: str) -> bytes | None:
-        """The bytes of *name*, or None."""
-        return await self._objects.get(name)
-
-    async def list_objects(self, limit: int) -> list[str]:
-        """The first *limit* names, in the order of their characters."""
-        return await self._objects.list(limit)
-
-    async def delete_object(self, name: str) -> None:
-        """Delete *name* if it is there."""
-        await self._objects.delete(name)
+    def objects(self, namespace: Namespace) -> AzureObjects:
+        """The objects of *namespace*; see :class:`detectors.state.objects.ObjectStore`."""
+        check_namespace(namespace)
+        return self._namespaces[namespace]
 
     async def _commit(self, record: Record, body: bytes, etag: str | None) -> Stored | None:
         """Write *record* if its entity still has *etag* (None: does not exist); None when another write won."""

@@ -1,10 +1,10 @@
-"""Objects in Azure: one container, one blob per object."""
+"""Objects in Azure: one container per namespace, one blob per object."""
 
 import contextlib
 from typing import TYPE_CHECKING
 
 from detectors.state.azure_call import Reaching, Refused, blobs_at, ensure
-from detectors.state.objects import check_object_name
+from detectors.state.objects import check_object_name, check_prefix
 
 if TYPE_CHECKING:
     from azure.storage.blob.aio import BlobServiceClient
@@ -15,7 +15,8 @@ _PAGE = 1_000
 class AzureObjects:
     """The objects in one container; *client* belongs to the store, which closes it.
 
-    The container is created on first use, not by ``open``: a cold start pays for every call, and quarantine is rare.
+    The container is created on first use, not by ``open``: a cold start pays for every call, quarantine is rare, and
+    the stream never needs the inventory.
     """
 
     def __init__(self, client: "BlobServiceClient", container: str, reaching: Reaching) -> None:
@@ -24,14 +25,14 @@ class AzureObjects:
         self._reaching = reaching
         self._ready = False
 
-    async def put(self, name: str, data: bytes) -> None:
+    async def put_object(self, name: str, data: bytes) -> None:
         """Write *data* as *name*; see :meth:`detectors.state.objects.Objects.put_object`."""
         check_object_name(name)
         await self._prepare()
         async with self._reaching(self._service, "write an object"):
             await self._container.upload_blob(name, data, overwrite=True)
 
-    async def get(self, name: str) -> bytes | None:
+    async def get_object(self, name: str) -> bytes | None:
         """The bytes of *name*, or None."""
         check_object_name(name)
         await self._prepare()
@@ -42,13 +43,16 @@ class AzureObjects:
         except Refused:
             return None
 
-    async def list(self, limit: int) -> list[str]:
-        """The first *limit* names."""
+    async def list_objects(self, limit: int, prefix: str = "") -> list[str]:
+        """The first *limit* names that begin with *prefix*, in the order of their characters."""
+        check_prefix(prefix)
         if limit < 1:
             return []
         await self._prepare()
         names: list[str] = []
-        pages = self._container.list_blob_names(results_per_page=min(limit, _PAGE)).by_page()
+        pages = self._container.list_blob_names(
+            name_starts_with=prefix or None, results_per_page=min(limit, _PAGE)
+        ).by_page()
         while len(names) < limit:
             async with self._reaching(self._service, "list the objects"):
                 page = await anext(pages, None)
@@ -57,7 +61,7 @@ class AzureObjects:
                 names += [name async for name in page]
         return names[:limit]
 
-    async def delete(self, name: str) -> None:
+    async def delete_object(self, name: str) -> None:
         """Delete *name* if it is there."""
         check_object_name(name)
         await self._prepare()

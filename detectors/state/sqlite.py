@@ -17,7 +17,7 @@ import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from detectors.model import Record
 from detectors.state.encoding import (
@@ -28,7 +28,7 @@ from detectors.state.encoding import (
     decode_record,
     encode_record,
 )
-from detectors.state.objects import check_object_name
+from detectors.state.objects import Namespace, check_namespace, check_object_name, check_prefix
 from detectors.state.store import Conflict, Document, Stored, StoreUnavailable
 
 BUSY_SECONDS = 10.0
@@ -53,7 +53,15 @@ CREATE TABLE IF NOT EXISTS objects (
     name TEXT PRIMARY KEY NOT NULL,
     data BLOB NOT NULL
 );
+CREATE TABLE IF NOT EXISTS inventory_objects (
+    name TEXT PRIMARY KEY NOT NULL,
+    data BLOB NOT NULL
+);
 """
+
+_OBJECT_TABLES: dict[Namespace, str] = {"quarantine": "objects", "inventory": "inventory_objects"}
+# A table each, and the first one by the name that it had when there was no other: a file of any earlier version of the
+# detector gets what it lacks and keeps what it holds, and that version still opens it.
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _Result = TypeVar("_Result")
@@ -179,42 +187,10 @@ class SqliteStore:
             raise Conflict(f"Document {name!r} was written by somebody else. Read it again.")
         return Document(value, "1" if version is None else str(int(version) + 1))
 
-    async def put_object(self, name: str, data: bytes) -> None:
-        """Store *data* as *name*; see :meth:`detectors.state.objects.Objects.put_object`."""
-        check_object_name(name)
-
-        def write(connection: sqlite3.Connection) -> None:
-            connection.execute("INSERT OR REPLACE INTO objects (name, data) VALUES (?, ?)", (name, data))
-
-        await self._call("write an object", write)
-
-    async def get_object(self, name: str) -> bytes | None:
-        """The bytes of *name*, or None."""
-        check_object_name(name)
-
-        def select(connection: sqlite3.Connection) -> bytes | None:
-            row = connection.execute("SELECT data FROM objects WHERE name = ?", (name,)).fetchone()
-            return None if row is None else bytes(row[0])
-
-        return await self._call("read an object", select)
-
-    async def list_objects(self, limit: int) -> list[str]:
-        """The first *limit* names, in the order of their characters."""
-
-        def select(connection: sqlite3.Connection) -> list[str]:
-            found = connection.execute("SELECT name FROM objects ORDER BY name LIMIT ?", (max(limit, 0),))
-            return [name for (name,) in found]
-
-        return await self._call("list the objects", select)
-
-    async def delete_object(self, name: str) -> None:
-        """Delete *name* if it is there."""
-        check_object_name(name)
-
-        def delete(connection: sqlite3.Connection) -> None:
-            connection.execute("DELETE FROM objects WHERE name = ?", (name,))
-
-        await self._call("delete an object", delete)
+    def objects(self, namespace: Namespace) -> "SqliteObjects":
+        """The objects of *namespace*; see :class:`detectors.state.objects.ObjectStore`."""
+        check_namespace(namespace)
+        return SqliteObjects(self._call, _OBJECT_TABLES[namespace])
 
     def _open(self) -> None:
         with self._lock:
@@ -271,3 +247,61 @@ class SqliteStore:
 def _microseconds(value: datetime | None) -> int | None:
     # Integers, because text of different offsets or precision does not sort by time.
     return None if value is None else (value - _EPOCH) // timedelta(microseconds=1)
+
+
+class _Call(Protocol):
+    """How a statement reaches the open file; raises :class:`StoreUnavailable`."""
+
+    async def __call__(self, operation: str, work: Callable[[sqlite3.Connection], _Result]) -> _Result: ...
+
+
+class SqliteObjects:
+    """The objects of one namespace of a :class:`SqliteStore`."""
+
+    def __init__(self, call: _Call, table: str) -> None:
+        # *table* is a name of this module's own, and SQL takes no parameter in its place.
+        self._call = call
+        self._insert = f"INSERT OR REPLACE INTO {table} (name, data) VALUES (?, ?)"  # noqa: S608
+        self._select = f"SELECT data FROM {table} WHERE name = ?"  # noqa: S608
+        # A range and not LIKE, whose "_" is any character.
+        self._list = f"SELECT name FROM {table} WHERE name >= ? AND name < ? ORDER BY name LIMIT ?"  # noqa: S608
+        self._delete = f"DELETE FROM {table} WHERE name = ?"  # noqa: S608
+
+    async def put_object(self, name: str, data: bytes) -> None:
+        """Store *data* as *name*; see :meth:`detectors.state.objects.Objects.put_object`."""
+        check_object_name(name)
+
+        def write(connection: sqlite3.Connection) -> None:
+            connection.execute(self._insert, (name, data))
+
+        await self._call("write an object", write)
+
+    async def get_object(self, name: str) -> bytes | None:
+        """The bytes of *name*, or None."""
+        check_object_name(name)
+
+        def select(connection: sqlite3.Connection) -> bytes | None:
+            row = connection.execute(self._select, (name,)).fetchone()
+            return None if row is None else bytes(row[0])
+
+        return await self._call("read an object", select)
+
+    async def list_objects(self, limit: int, prefix: str = "") -> list[str]:
+        """The first *limit* names that begin with *prefix*, in the order of their characters."""
+        check_prefix(prefix)
+        # DEL comes after every character of a name; SQLite reads a negative LIMIT as "no limit".
+        row = (prefix, f"{prefix}\x7f", max(limit, 0))
+
+        def select(connection: sqlite3.Connection) -> list[str]:
+            return [name for (name,) in connection.execute(self._list, row)]
+
+        return await self._call("list the objects", select)
+
+    async def delete_object(self, name: str) -> None:
+        """Delete *name* if it is there."""
+        check_object_name(name)
+
+        def delete(connection: sqlite3.Connection) -> None:
+            connection.execute(self._delete, (name,))
+
+        await self._call("delete an object", delete)

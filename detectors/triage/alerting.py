@@ -9,7 +9,7 @@ from typing import Any
 
 from detectors.model import Alert, AlertKind, Entity, Evidence, Fact, Match, Severity
 from detectors.rule import Rule
-from detectors.triage import links, mapped, severity
+from detectors.triage import joining, links, mapped, severity
 from detectors.triage.resource import automation_target, parse, portal_url
 from detectors.triage.story import story_key
 
@@ -90,7 +90,9 @@ def build_alert(
     """The alert of *match* with *evidence*. Pure."""
     row = match.row
     resource_id = display_resource_id(rule, row)
-    caller = mapped.caller(rule, row)
+    # The inventory often does not know who it was.
+    reported_caller, reported_address = joining.who(match.reports)
+    caller = mapped.caller(rule, row) or reported_caller
     resource = parse(resource_id)
     target = automation_target(resource_id)
     rule = dataclasses.replace(rule, severity=mapped.severity(rule, row))
@@ -118,15 +120,15 @@ def build_alert(
         operation=text(row.get("OperationNameValue")),
         outcome=text(row.get("ActivityStatusValue")),
         caller=caller,
-        caller_ip=mapped.address(rule, row),
+        caller_ip=mapped.address(rule, row) or reported_address,
         resource_id=resource_id,
         subscription_id=resource.subscription_id if resource else text(row.get("SubscriptionId")),
         resource_group=resource.resource_group if resource else text(row.get("ResourceGroup")),
         account=target.account if target else (resource.names[0] if resource and resource.names else ""),
         identity=match.identity,
-        entities=entities_of(rule, row),
+        entities=joining.with_caller(entities_of(rule, row), reported_caller, reported_address),
         facts=facts_of(rule, row, resource_id),
-        evidence=evidence,
+        evidence=(*evidence, *match.reports),
         triage=rule.detector.triage,
         response=rule.detector.response,
         false_positives=rule.detector.false_positives,

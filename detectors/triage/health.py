@@ -1,5 +1,6 @@
 """Alerts about the detector itself. Pure: a fact comes in, an alert goes out; ids repeat for the same fact."""
 
+import dataclasses
 import hashlib
 from collections.abc import Sequence
 from datetime import datetime
@@ -100,12 +101,18 @@ def missing_name(workspace: str, missing: str, rules: Sequence[Rule], *, now: da
     )
 
 
-def dead_letter(alert: Alert, destination: str, *, error: str, now: datetime) -> Alert:
-    """A destination will never get an alert: it refused it for good, or did not take it for a day."""
+def dead_letter(
+    alert: Alert, destination: str, *, error: str, now: datetime, arrived_at: datetime | None = None
+) -> Alert:
+    """A destination will never get an alert: it refused it for good, or did not take it for a day.
+
+    *arrived_at* is when the alert came there as it was before evidence was added to it; None when it never did.
+    """
+    earlier = "The alert itself had arrived; what was added to it later did not. " if arrived_at else ""
     return _alert(
         _identifier("dead-letter", destination, alert.id),
         title=f"An alert did not reach {destination}",
-        description=f"The destination {destination} did not take this alert and it is not tried again. "
+        description=f"The destination {destination} did not take this alert and it is not tried again. {earlier}"
         "It is kept in the store and was sent to the other destinations.",
         facts=(
             Fact("Destination", destination),
@@ -151,5 +158,64 @@ def quarantined(
         "2. `python -m detectors replay --quarantine` judges what is kept once more; what is good then leaves.\n"
         "3. If it stays damaged, look at what else sends to this Event Hub: only the Activity Log export should.",
         severity=Severity.MEDIUM if whole else Severity.LOW,
+        now=now,
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StaleInventory:
+    """Automation accounts that were not read for longer than INVENTORY_STALE_AFTER."""
+
+    account_id: str
+    """The one that was not read for the longest time."""
+    since: datetime
+    """When that was last read, or was first listed."""
+    accounts: int
+    """How many are known."""
+    error: str = ""
+    """Why the last visit failed; empty when there was none."""
+
+
+def stale_inventory(stale: StaleInventory, *, stretch: datetime, now: datetime) -> Alert:
+    """The inventory does not keep up. *stretch* is since when that is so: one alert for each."""
+    minutes = max(int((now - stale.since).total_seconds() // 60), 0)
+    return _alert(
+        _identifier("stale-inventory", stretch.isoformat()),
+        title="Automation accounts are not being read",
+        description="The inventory has not read these automation accounts for longer than INVENTORY_STALE_AFTER. What "
+        "happens in them without a row in the Activity Log, such as a new watcher, is not seen meanwhile. The hunt and "
+        "the stream are not affected. Once an account is read again, all that changed since is found as one step. This "
+        "is said once, until every account has been read in time for an hour.",
+        facts=(
+            Fact("Stalest account", stale.account_id),
+            Fact("Not read since", stale.since.isoformat(timespec="seconds")),
+            Fact("Minutes ago", str(minutes)),
+            Fact("Accounts known", str(stale.accounts)),
+            Fact("Last error", stale.error or "none: their turn has not come"),
+        ),
+        response="1. Do what the last error says. For a refusal (403), give the detector's identity Reader there.\n"
+        "2. Where there is no error, a run has too little time for all accounts: raise INVENTORY_CONCURRENCY, or name "
+        "fewer subscriptions in INVENTORY_SUBSCRIPTIONS. Check too that the timer `inventory` runs.\n"
+        "3. The heartbeat's `inventory_stalest_seconds` falls when it is repaired.",
+        severity=Severity.MEDIUM,
+        now=now,
+    )
+
+
+def no_inventory(reason: str, *, stretch: datetime, now: datetime) -> Alert:
+    """The inventory cannot list a single automation account. *stretch* is since when: one alert for each."""
+    return _alert(
+        _identifier("no-inventory", stretch.isoformat()),
+        title="The inventory sees no automation account",
+        description="The detector's identity cannot list automation accounts, so the inventory finds nothing: neither "
+        "a watcher that was added without a log row, nor jobs that a webhook or a schedule started. The hunt and the "
+        "stream are not affected. If you have no automation account, there is nothing to do. This is said once.",
+        facts=(Fact("Cause", reason),),
+        response="1. Give the detector's identity the role Reader on the subscriptions, or on their management group. "
+        "A role of your own needs the actions `Microsoft.Resources/subscriptions/read`, "
+        "`Microsoft.Automation/automationAccounts/read` and `Microsoft.Automation/automationAccounts/*/read`.\n"
+        "2. If INVENTORY_SUBSCRIPTIONS is set, check the ids in it.\n"
+        "3. A new role takes some minutes to apply; the next run of the timer `inventory` then reads the accounts.",
+        severity=Severity.LOW,
         now=now,
     )

@@ -1,11 +1,13 @@
-"""The Automation API of Azure Resource Manager, read side, api-version 2024-10-23."""
+"""The Automation API of Azure Resource Manager, read side, api-version 2024-10-23; and the list of subscriptions."""
 
+import operator
 import re
-from collections.abc import Callable, Sequence
 from typing import Any, Literal
 from urllib.parse import quote, urlencode
 
 from sandbox.accounts import Account, Item
+from sandbox.directory import Directory
+from sandbox.endpoints import asset_bodies
 from sandbox.endpoints import automation_bodies as bodies
 from sandbox.endpoints.authorization import refuse_arm
 from sandbox.rows import parse_moment
@@ -13,47 +15,60 @@ from sandbox.tokens import TokenIssuer
 from sandbox.wire import Request, Response, error_response, json_response
 
 API_VERSION = "2024-10-23"
+SUBSCRIPTIONS_API_VERSION = "2022-12-01"
+WATCHER_ACTIONS_API_VERSION = "2015-10-31"
 PAGE_SIZE = 100
 
-_KINDS = {kind.lower(): kind for kind in bodies.BODIES}
-_CREATED_SINCE = re.compile(r"properties/creationTime ge (\S+)")
+_BODIES = {**bodies.BODIES, **asset_bodies.BODIES}
+_KINDS = {kind.lower(): kind for kind in _BODIES}
+_COMPARISON = re.compile(r"(?:properties/)?creationTime\s+(ge|gt|le|lt)\s+(?:datetime)?'?([^'\s]+)'?")
+_OPERATORS = {"ge": operator.ge, "gt": operator.gt, "le": operator.le, "lt": operator.lt}
 
 
 class AutomationEndpoint:
     """``GET`` below ``/subscriptions``. Names are found in any case."""
 
-    def __init__(self, accounts: Callable[[], Sequence[Account]], issuer: TokenIssuer) -> None:
-        self._accounts = accounts
+    def __init__(self, directory: Directory, issuer: TokenIssuer) -> None:
+        self._directory = directory
         self._issuer = issuer
         self.url = ""
         self.not_found_shape: Literal["arm", "automation"] = "arm"
         """Which of the two documented 404 bodies a missing resource below an account has."""
+        self.watcher_actions = False
+        """Whether ``watchers/{watcher}/watcherActions`` answers: nothing published says that Azure does."""
+        self.lists_field_values = False
+        """Whether a list of connections tells their field values. The published list has null, a get tells them."""
 
     def answer(self, request: Request) -> Response:
         """Answer one request."""
         if refusal := refuse_arm(request, self._issuer, self.url):
             return refusal
         path = [segment.lower() for segment in request.segments]
-        if "watcheractions" in path or path[2:3] == ["resources"]:
+        wanted = API_VERSION
+        if path == ["subscriptions"]:
+            wanted = SUBSCRIPTIONS_API_VERSION
+        elif "watcheractions" in path or path[2:3] == ["resources"]:
             # Neither the SDK nor a published specification knows watcher actions.
-            return error_response(
-                404,
-                "InvalidResourceType",
-                "The resource type could not be found in the namespace 'Microsoft.Automation' for api version "
-                f"'{request.query.get('api-version', '')}'.",
-            )
+            if not self.watcher_actions or path[2:3] == ["resources"]:
+                return error_response(
+                    404,
+                    "InvalidResourceType",
+                    "The resource type could not be found in the namespace 'Microsoft.Automation' for api version "
+                    f"'{request.query.get('api-version', '')}'.",
+                )
+            wanted = WATCHER_ACTIONS_API_VERSION
         if "api-version" not in request.query:
             return error_response(
                 400,
                 "MissingApiVersionParameter",
                 "The api-version query parameter (?api-version=) is required for all requests.",
             )
-        if request.query["api-version"] != API_VERSION:
+        if request.query["api-version"] != wanted:
             return error_response(
                 400,
                 "NoRegisteredProviderFound",
                 f"No registered resource provider found for API version '{request.query['api-version']}'. "
-                f"The supported api-versions are '{API_VERSION}'.",
+                f"The supported api-versions are '{wanted}'.",
             )
         if request.method != "GET":
             return error_response(405, "MethodNotAllowed", "The sandbox only answers reads of the Automation API.")
@@ -62,28 +77,21 @@ class AutomationEndpoint:
     def _read(self, request: Request, path: list[str]) -> Response:
         names = request.segments
         match path:
+            case ["subscriptions"]:
+                return self._page(request, [bodies.subscription_body(each) for each in self._directory.subscriptions()])
             case ["subscriptions", subscription, "providers", "microsoft.automation", "automationaccounts"]:
-                return self._page(
-                    request,
-                    [
-                        bodies.account_summary(account)
-                        for account in self._accounts()
-                        if account.subscription.lower() == subscription
-                    ],
-                )
+                accounts = self._directory.accounts(subscription)
+                return self._page(request, [bodies.account_summary(account) for account in accounts])
             case ["subscriptions", subscription, "resourcegroups", group, "providers", provider, kind, *rest] if (
                 provider == "microsoft.automation" and kind == "automationaccounts"
             ):
-                accounts = [
-                    account
-                    for account in self._accounts()
-                    if (account.subscription.lower(), account.resource_group.lower()) == (subscription, group)
-                ]
                 if not rest:
-                    return self._page(request, [bodies.account_summary(account) for account in accounts])
-                for account in accounts:
-                    if account.name.lower() == rest[0]:
-                        return self._below(request, account, names[8:])
+                    accounts = self._directory.accounts(subscription)
+                    there = [account for account in accounts if account.resource_group.lower() == group]
+                    return self._page(request, [bodies.account_summary(account) for account in there])
+                account = self._directory.account(subscription, group, rest[0])
+                if account is not None:
+                    return self._below(request, account, names[8:])
                 return _arm_not_found(f"automationAccounts/{names[7]}", names[3])
         return _arm_not_found("/".join(names[4:]), names[3] if len(names) > 3 else "")
 
@@ -93,7 +101,9 @@ class AutomationEndpoint:
         kind = _KINDS.get(names[0].lower())
         if kind is None:
             return self._not_found(account, "/".join(names))
-        single, listed = bodies.BODIES[kind]
+        single, listed = _BODIES[kind]
+        if kind == "connections" and self.lists_field_values:
+            listed = single
         if len(names) == 1:
             items = account.items(kind)
             if kind == "jobs" and "$filter" in request.query:
@@ -137,12 +147,12 @@ class AutomationEndpoint:
                         return json_response(
                             200, bodies.stream_body(account, item, number, stream, in_list=False), _LIMITS
                         )
-            case ("hybridRunbookWorkerGroups", "hybridrunbookworkers"):
-                return self._page(
-                    request, [bodies.worker_body(account, item, worker) for worker in item.children.values()]
-                )
-            case ("hybridRunbookWorkerGroups", "hybridrunbookworkers", wanted) if wanted in item.children:
-                return json_response(200, bodies.worker_body(account, item, item.children[wanted]), _LIMITS)
+            case (_, below, *wanted) if (kind, below) in _CHILDREN and len(wanted) < 2:
+                body = _CHILDREN[kind, below]
+                if not wanted:
+                    return self._page(request, [body(account, item, child) for child in item.children.values()])
+                if wanted[0] in item.children:
+                    return json_response(200, body(account, item, item.children[wanted[0]]), _LIMITS)
         return self._not_found(account, "/".join(names))
 
     def _page(self, request: Request, values: list[bodies.Body], *, null_link: bool = False) -> Response:
@@ -166,6 +176,11 @@ class AutomationEndpoint:
         return _arm_not_found(f"automationAccounts/{account.name}/{what}", account.resource_group)
 
 
+_CHILDREN = {
+    ("hybridRunbookWorkerGroups", "hybridrunbookworkers"): bodies.worker_body,
+    ("runtimeEnvironments", "packages"): asset_bodies.package_body,
+    ("watchers", "watcheractions"): bodies.watcher_action_body,
+}
 _LIMITS = {"x-ms-ratelimit-remaining-subscription-reads": "249"}
 
 
@@ -179,12 +194,15 @@ def _arm_not_found(resource: str, group: str) -> Response:
 
 
 def _filtered(jobs: list[Item], text: str) -> list[Item]:
-    # Which filters the service takes is not published; this one is what clients are known to send.
-    match = _CREATED_SINCE.fullmatch(text)
-    if match is None:
-        raise ValueError(f"The sandbox only knows the filter 'properties/creationTime ge TIME', not {text!r}.")
-    since = parse_moment(match[1])
-    return [job for job in jobs if job.created >= since]
+    """The jobs for which every comparison of *text* holds. Raises :class:`ValueError` for what it cannot read."""
+    # Which filters the service takes is not published; these are what clients are known to send.
+    for part in re.split(r"\s+and\s+", text.strip()):
+        match = _COMPARISON.fullmatch(part)
+        if match is None:
+            raise ValueError(f"The sandbox only knows the filter 'properties/creationTime ge TIME', not {text!r}.")
+        holds, moment = _OPERATORS[match[1]], parse_moment(match[2])
+        jobs = [job for job in jobs if holds(job.created, moment)]
+    return jobs
 
 
 def _text(item: Item, field: str, content_type: str) -> Response:

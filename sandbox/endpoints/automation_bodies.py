@@ -5,12 +5,14 @@ tells its author, a list of watchers tells no status.
 """
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sandbox.accounts import Account, Item, JobStream
+from sandbox.directory import Subscription
 
 Body = dict[str, Any]
+YEAR = timedelta(days=365)
 
 
 def time_text(moment: datetime) -> str:
@@ -22,32 +24,53 @@ def _ticks(moment: datetime) -> int:
     return 621_355_968_000_000_000 + int(moment.timestamp() * 1_000_000) * 10
 
 
-def _times(item: Item) -> Body:
+def times(item: Item) -> Body:
+    """When the item was made and last changed."""
     return {"creationTime": time_text(item.created), "lastModifiedTime": time_text(item.modified)}
 
 
-def _reference(name: object) -> Body | None:
+def reference(name: object) -> Body | None:
+    """How one resource names another one."""
     return None if name is None else {"name": name}
 
 
+def subscription_body(subscription: Subscription) -> Body:
+    """A subscription, as ``GET /subscriptions`` of api-version 2022-12-01 lists it."""
+    return {
+        "id": f"/subscriptions/{subscription.id}",
+        "subscriptionId": subscription.id,
+        "displayName": subscription.display_name,
+        "state": subscription.state,
+    }
+
+
+def _if_said(item: Item, name: str) -> Body:
+    return {name: item.get(name)} if item.get(name) is not None else {}
+
+
 def account_summary(account: Account) -> Body:
-    """An account in a list."""
+    """An account in a list. What the account's settings do not say is left out."""
+    settings = dict(account.settings)
+    envelope = {name: settings.pop(name) for name in ("identity", "tags") if settings.get(name) is not None}
+    if source := settings.pop("encryptionKeySource", None):
+        settings["encryption"] = {"keySource": source}
     return {
         "id": account.id,
         "location": account.location,
         "name": account.name,
         "type": "Microsoft.Automation/AutomationAccounts",
+        **envelope,
         "properties": {
             "creationTime": time_text(account.created),
             "lastModifiedTime": time_text(account.modified),
+            **{name: value for name, value in settings.items() if name != "identity"},
         },
     }
 
 
 def account_body(account: Account) -> Body:
     """An account by itself."""
-    body = account_summary(account)
-    body["tags"] = {}
+    body: Body = {"tags": {}} | account_summary(account)
     body["properties"] = {
         "sku": {"name": "Basic"},
         "state": "Ok",
@@ -74,7 +97,7 @@ def runbook_summary(account: Account, runbook: Item) -> Body:
         "id": f"{account.id}/runbooks/{runbook.name}",
         "location": account.location,
         "properties": {
-            **_times(runbook),
+            **times(runbook),
             "logActivityTrace": 0,
             "logProgress": False,
             "logVerbose": False,
@@ -105,7 +128,7 @@ def runbook_body(account: Account, runbook: Item) -> Body:
 def draft_body(runbook: Item) -> Body:
     """A runbook's draft."""
     return {
-        **_times(runbook),
+        **times(runbook),
         "inEdit": True,
         "outputTypes": [],
         "parameters": runbook.get("parameters", {}),
@@ -115,18 +138,19 @@ def draft_body(runbook: Item) -> Body:
 def job_summary(account: Account, job: Item) -> Body:
     """A job in a list: without ``startedBy``, ``runOn`` and ``parameters``."""
     status = job.get("status", "Completed")
+    environment = job.get("runtimeEnvironment")
     return {
         "name": job.name,
         "type": "Microsoft.Automation/AutomationAccounts/Jobs",
         "id": f"{account.id}/jobs/{job.name}",
         "properties": {
-            **_times(job),
+            **times(job),
             "startTime": job.get("startTime", time_text(job.created)),
             "endTime": job.get("endTime", time_text(job.created) if status == "Completed" else None),
             "jobId": job.name,
-            "jobRuntimeEnvironment": None,
+            "jobRuntimeEnvironment": {"runtimeEnvironmentName": environment} if environment else None,
             "provisioningState": "Succeeded" if status == "Completed" else "Processing",
-            "runbook": _reference(job.get("runbook")),
+            "runbook": reference(job.get("runbook")),
             "status": status,
         },
     }
@@ -177,7 +201,7 @@ def watcher_summary(account: Account, watcher: Item) -> Body:
             "status": None,
             "scriptRunOn": watcher.get("scriptRunOn"),
             "lastModifiedBy": None,
-            **_times(watcher),
+            **times(watcher),
         },
     }
 
@@ -192,6 +216,25 @@ def watcher_body(account: Account, watcher: Item) -> Body:
     return body
 
 
+def watcher_action_body(account: Account, watcher: Item, action: Item) -> Body:
+    """An action of a watcher, in a list or by itself.
+
+    The shape is made up: no specification, SDK or example of Azure has watcher actions, only its permissions do. The
+    names are those of a watcher.
+    """
+    return {
+        "id": f"{account.id}/watchers/{watcher.name}/watcherActions/{action.name}",
+        "name": action.name,
+        "properties": {
+            "scriptName": action.get("scriptName"),
+            "scriptParameters": action.get("scriptParameters"),
+            "scriptRunOn": action.get("scriptRunOn"),
+            "lastModifiedBy": None,
+            **times(action),
+        },
+    }
+
+
 def webhook_summary(account: Account, webhook: Item) -> Body:
     """A webhook in a list. Its URI is told at creation and never again."""
     return {
@@ -199,14 +242,15 @@ def webhook_summary(account: Account, webhook: Item) -> Body:
         "name": webhook.name,
         "properties": {
             "isEnabled": webhook.get("isEnabled", True),
-            "expiryTime": webhook.get("expiryTime", time_text(webhook.created.replace(year=webhook.created.year + 1))),
-            "runbook": _reference(webhook.get("runbook")),
+            "expiryTime": webhook.get("expiryTime", time_text(webhook.created + YEAR)),
+            "runbook": reference(webhook.get("runbook")),
             "lastInvokedTime": webhook.get("lastInvokedTime"),
             "runOn": webhook.get("runOn"),
             "parameters": webhook.get("parameters"),
+            **_if_said(webhook, "description"),
             "uri": None,
             "lastModifiedBy": "",
-            **_times(webhook),
+            **times(webhook),
         },
     }
 
@@ -225,7 +269,7 @@ def schedule_body(account: Account, schedule: Item) -> Body:
         "name": schedule.name,
         "id": f"{account.id}/schedules/{schedule.name}",
         "properties": {
-            **_times(schedule),
+            **times(schedule),
             "description": schedule.get("description"),
             "expiryTime": schedule.get("expiryTime", "9999-12-31T23:59:00+00:00"),
             "expiryTimeOffsetMinutes": 0,
@@ -237,6 +281,7 @@ def schedule_body(account: Account, schedule: Item) -> Body:
             "startTime": start,
             "startTimeOffsetMinutes": 0,
             "timeZone": schedule.get("timeZone", "UTC"),
+            **_if_said(schedule, "advancedSchedule"),
         },
     }
 
@@ -249,13 +294,14 @@ def job_schedule_body(account: Account, link: Item) -> Body:
             "jobScheduleId": link.name,
             "parameters": link.get("parameters"),
             "runOn": link.get("runOn"),
-            "runbook": _reference(link.get("runbook")),
-            "schedule": _reference(link.get("schedule")),
+            "runbook": reference(link.get("runbook")),
+            "schedule": reference(link.get("schedule")),
         },
     }
 
 
-def _system_data(account: Account, item: Item) -> Body:
+def system_data(account: Account, item: Item) -> Body:
+    """Who made and changed the item, and when: where the API has no ``creationTime``."""
     author = item.get("createdBy", account.last_modified_by)
     return {
         "createdAt": time_text(item.created),
@@ -274,10 +320,10 @@ def worker_group_body(account: Account, group: Item) -> Body:
         "id": f"{account.id}/hybridRunbookWorkerGroups/{group.name}",
         "location": account.location,
         "properties": {
-            "credential": _reference(group.get("credential")),
+            "credential": reference(group.get("credential")),
             "groupType": group.get("groupType", "User"),
         },
-        "systemData": _system_data(account, group),
+        "systemData": system_data(account, group),
     }
 
 
@@ -296,7 +342,7 @@ def worker_body(account: Account, group: Item, worker: Item) -> Body:
             "workerName": worker.get("workerName", worker.name),
             "workerType": worker.get("workerType", "HybridV2"),
         },
-        "systemData": _system_data(account, worker),
+        "systemData": system_data(account, worker),
     }
 
 

@@ -32,10 +32,14 @@ class Controlled(Protocol):
 
 
 class _SetFault(msgspec.Struct, forbid_unknown_fields=True):
-    """``fault`` is ``{"kind": "Status", "status": 429, ...}``, or null to clear; ``endpoint`` null clears all."""
+    """``fault`` is ``{"kind": "Status", "status": 429, ...}``, or null to clear; ``endpoint`` null clears all.
+
+    ``within`` is the path below which the fault is met.
+    """
 
     endpoint: Endpoint | None = None
     fault: dict[str, Any] | None = None
+    within: str = ""
 
 
 class _Advance(msgspec.Struct, forbid_unknown_fields=True):
@@ -61,7 +65,7 @@ class ControlEndpoint:
                     entries = [dataclasses.asdict(entry) for entry in ledger.entries]
                     return json_response(200, {"entries": entries, "counts": dict(ledger.counts)})
                 case ("POST", "faults"):
-                    self._set_fault(msgspec.json.decode(request.body, type=_SetFault))
+                    set_fault(self._sandbox.faults, request.body)
                     return json_response(200, {"faults": self._sandbox.faults.active()})
                 case ("POST", "advance"):
                     order = msgspec.json.decode(request.body or b"{}", type=_Advance)
@@ -72,11 +76,14 @@ class ControlEndpoint:
             404, "NotFound", "There are GET /sandbox/state and ledger, POST /sandbox/faults and advance."
         )
 
-    def _set_fault(self, order: _SetFault) -> None:
-        if order.fault is None:
-            self._sandbox.faults.clear(order.endpoint)
-            return
-        if order.endpoint is None:
-            raise ValueError("name the endpoint that the fault is for")
-        values = dict(order.fault)
-        self._sandbox.faults.set(order.endpoint, parse_fault(str(values.pop("kind", "")), values))
+
+def set_fault(faults: Faults, body: bytes) -> None:
+    """Set or clear what *body* says, see :class:`_SetFault`. Raises :class:`ValueError` for what makes no sense."""
+    order = msgspec.json.decode(body, type=_SetFault)
+    if order.fault is None:
+        faults.clear(order.endpoint)
+        return
+    if order.endpoint is None:
+        raise ValueError("name the endpoint that the fault is for")
+    values = dict(order.fault)
+    faults.set(order.endpoint, parse_fault(str(values.pop("kind", "")), values), within=order.within)

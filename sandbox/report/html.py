@@ -160,7 +160,7 @@ def _alert(view: AlertView) -> str:
             _fields(view.lead, css="lead"),
             _part("Why this severity", _list(view.reasons) if view.reasons else ""),
             f"<p>{escape(view.message)}</p>" if view.message else "",
-            _part("From the log", _fields(view.facts)),
+            _part(view.facts_heading, _fields(view.facts)),
             _part("Actions in this summary", _fields(view.items)),
             _focus(view),
             "".join(_evidence(found) for found in view.evidence),

@@ -115,16 +115,18 @@ class Delivered:
 _RECEIVERS = (("teams", "Teams"), ("ingestion", "Log table"), ("webhook", "Signed webhook"))
 
 
-def _is_heartbeat(entry: Entry) -> bool:
-    """Whether it is the row with which every hunt says that it ran, and no alert."""
-    return isinstance(entry.body, list) and all(row.get("AlertKind") == "heartbeat" for row in entry.body)
+def _is_no_alert(entry: Entry) -> bool:
+    """Whether it is the row with which every hunt says that it ran, or what changed in an automation account."""
+    return isinstance(entry.body, list) and all(
+        row.get("AlertKind") == "heartbeat" or "ChangeId" in row for row in entry.body
+    )
 
 
 def delivered(entries: Sequence[Entry], alerts: int) -> tuple[Delivered, ...]:
     """What each receiver of the ledger saw of *alerts* alerts."""
     table = []
     for endpoint, name in _RECEIVERS:
-        seen = [entry for entry in entries if entry.endpoint == endpoint and not _is_heartbeat(entry)]
+        seen = [entry for entry in entries if entry.endpoint == endpoint and not _is_no_alert(entry)]
         arrived = sum(entry.accepted and entry.failed_action is None for entry in seen)
         table.append(Delivered(name, alerts, arrived, len(seen) - arrived))
     return tuple(table)

@@ -159,7 +159,7 @@ def _parts(view: AlertView, width: int) -> Iterator[RenderableType]:
     if view.message:
         yield Text(view.message)
     if view.facts:
-        yield heading("From the log")
+        yield heading(view.facts_heading)
         yield indented(fields(view.facts))
     if view.items:
         yield heading("Actions in this summary")

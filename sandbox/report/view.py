@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Sequence
 
-from detectors.model import Alert, AlertKind, Code, Evidence, Severity
+from detectors.model import Alert, AlertKind, Code, Evidence, Severity, Source
 from sandbox.report import markdown
 from sandbox.report.text import lines, moment, shortened, size, span, visible
 
@@ -99,6 +99,7 @@ class AlertView:
     message: str
     """What the detector says about itself or about a batch; empty when one action was matched."""
     reasons: tuple[str, ...]
+    facts_heading: str
     facts: tuple[Field, ...]
     evidence: tuple[EvidenceView, ...]
     missing: tuple[Field, ...]
@@ -302,6 +303,8 @@ def build(alert: Alert) -> AlertView:
         lead=_lead(alert),
         message="" if alert.kind is AlertKind.DETECTION else text_of(alert.description),
         reasons=tuple(text_of(reason) for reason in alert.severity_reasons),
+        # What changed in an account may be in no log at all.
+        facts_heading="From the account" if alert.source is Source.INVENTORY else "From the log",
         facts=_facts(alert),
         evidence=_evidence(alert, [found for found in alert.evidence if found.missing is None]),
         missing=_missing(alert),

@@ -14,6 +14,7 @@ from tests.coverage.data import Group, Operations, Peer, PeerRule, Peers
 
 CATCH_ALL: Final = "automation-operation-unnamed"
 _ACTIVITY_LOG: Final = "AzureActivity"
+_INVENTORY: Final = "AutomationInventory_CL"
 _NOBODY: Final = "-"
 _STAR: Final = "[\\*](#the-public-rules)"
 _HEADS: Final = {"AzDetectSuite / ATRM": "ATRM"}
@@ -86,10 +87,10 @@ def _introduction(rules: Sequence[OurRule], operations: Operations, peers: Peers
     yield (
         "Each table has one row per operation of Azure Resource Manager. **Our rules** links the rules that report "
         "every success of that operation, with their severity before triage; a rule on several operations appears in "
-        "several rows. The catch-all and the rules on behaviour do not count here; they have tables of their own "
-        "below. The columns to the right show whose public rule names the operation in its query: `yes`, or the id of "
-        f"the rule under ATRM, which is AzDetectSuite and the Azure Threat Research Matrix. {_STAR} marks a rule with "
-        f"a known error; `{_NOBODY}` means that there is none."
+        "several rows. The catch-all, the rules on behaviour and those on the inventory do not count here; they have "
+        "tables of their own below. The columns to the right show whose public rule names the operation in its query: "
+        "`yes`, or the id of the rule under ATRM, which is AzDetectSuite and the Azure Threat Research Matrix. "
+        f"{_STAR} marks a rule with a known error; `{_NOBODY}` means that there is none."
     )
     yield ""
     share = f"**{len(covered)} of {len(listed)}** operations (write, delete, action)"
@@ -131,8 +132,21 @@ def _peer_cell(peer: Peer, operation: str) -> str:
 
 def _other_rules(rules: Sequence[OurRule]) -> Iterator[str]:
     others = [ours for ours in rules if not ours.is_per_operation]
+    inventory = [ours for ours in others if _INVENTORY in ours.tables]
     behaviour = [ours for ours in others if ours.tables == (_ACTIVITY_LOG,)]
-    elsewhere = [ours for ours in others if ours not in behaviour]
+    elsewhere = [ours for ours in others if ours not in (*inventory, *behaviour)]
+    yield from ("", "## Rules on the inventory", "")
+    yield (
+        "They find what changed in an account, whether or not a log tells of it: the detector reads each account "
+        f"through the Automation API and compares. A rule that reads `{_INVENTORY}` alone runs in the detector itself "
+        "at each visit of an account, and needs no table in the workspace. One that reads another table as well runs "
+        "in the workspace, on the rows that the detector sends there."
+    )
+    yield ""
+    yield from _table(
+        ("Rule", "Reads", "What it finds"),
+        ((_link(ours), ", ".join(ours.tables), _cell(ours.rule.description)) for ours in inventory),
+    )
     yield from ("", "## Rules on other tables", "")
     yield "They find what no row of the Activity Log announces. Each needs its table in the workspace."
     yield ""
@@ -223,16 +237,22 @@ def _not_covered(rules: Sequence[OurRule], operations: Operations) -> Iterator[s
         "* **Whether each operation is logged.** That write, delete and action operations reach the Activity Log is "
         "Microsoft's general rule; it was not confirmed for each of them. ATRM says of watcher tasks that nothing is "
         "logged, and gives a query for them. The names that runtime environments, PowerShell 7.2 modules and source "
-        "control synchronisations are logged with are not documented."
+        "control synchronisations are logged with are not documented. The inventory sees the objects themselves, but "
+        "no synchronisation."
     )
     yield (
         "* **Jobs that nobody starts through Azure Resource Manager.** A webhook, a schedule or a watcher starts a job "
-        "without a row in the Activity Log, as far as is known. The rules on `AzureDiagnostics` find them, and need "
-        "the account's diagnostic settings with the categories JobLogs, JobStreams and AuditEvent."
+        "without a row in the Activity Log, as far as is known. The inventory finds them in the list of jobs, and "
+        "infers which trigger it was. The rules on `AzureDiagnostics` find them too, and need the account's diagnostic "
+        "settings with the categories JobLogs, JobStreams and AuditEvent."
     )
     yield (
         "* **What a script does.** The rules see that something ran. Reading its text and its output is the work of "
         "triage, which raises the severity."
+    )
+    yield (
+        "* **What comes and goes between two visits of an account.** The inventory sees the state at each visit. A "
+        "trigger that is made, used and removed within minutes leaves a job, and the rows of the logs."
     )
     yield (
         "* **Function Apps beside Azure Resource Manager.** Calls of a function's own address, and deployments through "

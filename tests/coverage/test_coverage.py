@@ -137,20 +137,38 @@ def test_peers_stand_beside_an_operation_and_their_errors_are_marked() -> None:
     assert "## The public rules" in text
 
 
-def test_rules_on_behaviour_and_other_tables_have_tables_of_their_own() -> None:
+def test_rules_on_behaviour_the_inventory_and_other_tables_have_tables_of_their_own() -> None:
     rules = [
         rule(CATCH_ALL),
         rule("first-time", JOBS, stream=False),
         rule("on-worker", stream=False, table="AutomationJobs"),
+        rule("new-watcher", stream=False, table="AutomationInventory_CL"),
+        rule("no-row", JOBS, stream=False, table="AutomationInventory_CL"),
     ]
-    assert [one.tables for one in rules] == [("AzureActivity",), ("AzureActivity",), ()]
+    assert [one.tables for one in rules[:4]] == [
+        ("AzureActivity",),
+        ("AzureActivity",),
+        (),
+        ("AutomationInventory_CL",),
+    ]
     rules[2] = dataclasses.replace(rules[2], tables=("AzureDiagnostics",))
+    rules[4] = dataclasses.replace(rules[4], tables=("AutomationInventory_CL", "AzureActivity"))
     text = page(rules, OPERATIONS, PEERS)
-    elsewhere, behaviour = text.split("## Rules on other tables")[1].split("## Behaviour, and the catch-all")
+    inventory, rest = text.split("## Rules on the inventory")[1].split("## Rules on other tables")
+    elsewhere, behaviour = rest.split("## Behaviour, and the catch-all")
     assert "| AzureDiagnostics | Identifies a \\| and a line. |" in elsewhere
-    assert "first-time" not in elsewhere
-    assert f"[{CATCH_ALL}]" in behaviour.split("## ATT&CK")[0]
-    assert "[first-time]" in behaviour.split("## ATT&CK")[0]
+    behaviour = behaviour.split("## ATT&CK")[0]
+    assert row(inventory, "| [new-watcher]").endswith("| AutomationInventory_CL | Identifies a \\| and a line. |")
+    assert "| AutomationInventory_CL, AzureActivity |" in row(inventory, "| [no-row]")
+    parts = {
+        "on-worker": elsewhere,
+        "first-time": behaviour,
+        CATCH_ALL: behaviour,
+        "new-watcher": inventory,
+        "no-row": inventory,
+    }
+    for stem, own in parts.items():
+        assert [part for part in (inventory, elsewhere, behaviour) if f"[{stem}]" in part] == [own]
 
 
 def test_the_matrices_list_a_rule_under_its_technique() -> None:

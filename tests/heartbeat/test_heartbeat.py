@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from detectors.condition import Backlog, Progress
+from detectors.condition import INVENTORY_LAST, Backlog, Progress
 from detectors.delivery.destination import DeliveryError, Destination
 from detectors.heartbeat import (
     LAST,
@@ -24,6 +24,7 @@ from detectors.heartbeat import (
     read_last,
     send_heartbeat,
 )
+from detectors.inventory.report import InventoryReport, Stalest, remember
 from detectors.sources.hunt import HuntReport, RuleOutcome
 from detectors.sources.windows import Watermark
 from detectors.state.sqlite import SqliteStore
@@ -80,6 +81,46 @@ def test_a_heartbeat_holds_what_the_hunt_did_and_what_it_left() -> None:
     assert {name: getattr(built, name) for name in expected} == expected
     (problem,) = built.problems
     assert "did not reach webhook" in problem
+
+
+async def put_report(store: MemoryStore | SqliteStore, value: bytes) -> None:
+    await store.write_document(INVENTORY_LAST, value, None)
+
+
+async def test_a_heartbeat_says_how_old_the_inventorys_stalest_account_is_now(store: SqliteStore) -> None:
+    before = await beat(store)
+    assert (before.inventory_accounts, before.inventory_stalest_seconds) == (None, None)
+    # As the inventory writes it, ten minutes ago: no run came since.
+    stalest = Stalest(name="aa-prod", account_id="/a", since=NOW - timedelta(minutes=25), age_seconds=900.0)
+    at_end = NOW - timedelta(minutes=10)
+    written = InventoryReport(started_at=at_end, finished_at=at_end, accounts=12, visited=3, left=9, stalest=stalest)
+    await remember(store, written)
+    taker = HeartbeatTaker()
+    after = await beat(store, taker)
+    assert (after.inventory_accounts, after.inventory_stalest_seconds) == (12, 1_500.0)
+    (got,) = taker.beats
+    assert (got["values"]["inventory_accounts"], got["values"]["inventory_stalest_seconds"]) == (12, 1_500.0)
+
+
+async def test_an_inventory_without_accounts_has_no_stalest(store: SqliteStore) -> None:
+    await put_report(store, b'{"accounts": 0, "stalest": null, "later": 1}')
+    sent = await beat(store)
+    assert (sent.inventory_accounts, sent.inventory_stalest_seconds) == (0, None)
+
+
+@pytest.mark.parametrize(
+    "value", [b"", b"\xff", b"{}", b'{"accounts": 1, "stalest": {"since": "2026-03-02T03:00:00"}}']
+)
+async def test_a_report_of_the_inventory_that_cannot_be_read_is_said_and_fails_no_hunt(
+    store: SqliteStore, value: bytes
+) -> None:
+    await put_watermark(store)
+    await put_report(store, value)
+    sent = await beat(store)
+    assert (sent.healthy, sent.inventory_accounts) == (False, None)
+    (problem,) = sent.problems
+    assert "the inventory's last report could not be read" in problem
+    assert "The next run of the inventory writes it anew" in problem
 
 
 def test_two_runs_and_two_instances_have_heartbeats_of_their_own() -> None:

@@ -11,11 +11,13 @@ from detectors.delivery.log_table import (
     MAX_ROW_BYTES,
     LogTableDestination,
     build_heartbeat_row,
+    build_row,
 )
 from detectors.heartbeat import HeartbeatDestination
 from detectors.model import AlertKind
 from tests.delivery.receiver import Answer, make_certificate, running, settle
 from tests.delivery.test_log_table import make_destination
+from tests.factories import build_alert
 from tests.heartbeat.samples import NOW
 
 BEAT: dict[str, Any] = {
@@ -39,6 +41,8 @@ def test_a_heartbeat_row_has_exactly_the_columns_and_their_types() -> None:
                 assert datetime.fromisoformat(value).tzinfo is not None
             case "real":
                 assert isinstance(value, float)
+            case "int":
+                assert value is None or isinstance(value, int)
             case "dynamic":
                 assert isinstance(value, list | dict)
 
@@ -60,6 +64,17 @@ def test_a_heartbeat_row_says_how_the_detector_is_and_is_no_alert() -> None:
     assert {name: row[name] for name in expected} == expected
     assert build_heartbeat_row("beat-1", **BEAT | {"healthy": True})["Outcome"] == "healthy"
     assert row["AlertKind"] not in set(AlertKind)
+
+
+def test_a_heartbeat_row_has_the_inventory_in_columns_of_its_own() -> None:
+    values = {"inventory_accounts": 7, "inventory_stalest_seconds": 301.75}
+    row = build_heartbeat_row("beat-1", **BEAT | {"values": values})
+    assert (row["InventoryAccounts"], row["InventoryStalestSeconds"], row["Updates"]) == (7, 301, 0)
+    assert row["Row"] == values
+    without = build_heartbeat_row("beat-1", **BEAT)
+    assert (without["InventoryAccounts"], without["InventoryStalestSeconds"]) == (None, None)
+    alert = build_row(build_alert())
+    assert (alert["InventoryAccounts"], alert["InventoryStalestSeconds"]) == (None, None)
 
 
 def test_a_heartbeat_row_stays_within_the_limits_of_the_service() -> None:

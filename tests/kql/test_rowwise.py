@@ -469,7 +469,7 @@ def test_every_type_of_a_column_but_text_and_json_is_refused() -> None:
 GOOD = [EVENTS.name + steps for steps in UNDERSTOOD]
 
 
-@settings(max_examples=150, suppress_health_check=list(HealthCheck))
+@settings(max_examples=80, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_no_text_makes_compilation_raise(data: st.DataObject) -> None:
     text = data.draw(st.sampled_from([*GOOD, *(EVENTS.name + steps for steps in REFUSED)]))

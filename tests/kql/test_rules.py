@@ -147,7 +147,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=20, suppress_health_check=list(HealthCheck), phases=[Phase.generate])
+@settings(max_examples=16, suppress_health_check=list(HealthCheck), phases=[Phase.generate])
 @given(data=st.data())
 def test_a_rule_finds_the_same_in_hostile_rows(engine: Engine, data: st.DataObject) -> None:
     chosen = data.draw(st.lists(st.sampled_from(ROW_BY_ROW), min_size=4, max_size=4, unique_by=lambda rule: rule.path))
@@ -158,7 +158,7 @@ def test_a_rule_finds_the_same_in_hostile_rows(engine: Engine, data: st.DataObje
         assert differences(ours(compiled(rule.query), found), wanted, found) == []
 
 
-@settings(max_examples=10, suppress_health_check=list(HealthCheck), phases=[Phase.generate])
+@settings(max_examples=8, suppress_health_check=list(HealthCheck), phases=[Phase.generate])
 @given(data=st.data())
 def test_a_rule_is_sure_of_every_row_of_plain_text(engine: Engine, data: st.DataObject) -> None:
     rule = data.draw(st.sampled_from(ROW_BY_ROW))

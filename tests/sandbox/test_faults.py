@@ -12,8 +12,8 @@ from azure.monitor.ingestion.aio import LogsIngestionClient
 from azure.monitor.query import LogsQueryPartialResult, LogsQueryResult
 from azure.monitor.query.aio import LogsQueryClient
 
-from sandbox.faults import EmptyOk, Endpoint, Fault, Html, NoContent, Partial, Reset, Slow, Status
-from sandbox.server import ACCOUNT, RESOURCE_GROUP, RULE_ID, STREAM, WORKSPACE, Sandbox
+from sandbox.faults import EmptyOk, Endpoint, Fault, Faults, Html, NoContent, Partial, Reset, Slow, Status, Throttle
+from sandbox.server import ACCOUNT, RESOURCE_GROUP, RULE_ID, STREAM, SUBSCRIPTION, WORKSPACE, Sandbox
 from tests.sandbox.support import activity, send
 from tests.sandbox.test_receivers import CARD, post_card
 
@@ -196,3 +196,87 @@ def test_a_wrong_order_over_http_is_refused_with_its_cause(
     status, answer = control(sandbox, path, body)
     assert status == 400
     assert said in json.dumps(answer)
+
+
+OTHER = "11111111-2222-3333-4444-000000000002"
+
+
+async def test_a_fault_within_a_subscription_meets_no_other_one(
+    sandbox: Sandbox, automation: AutomationClient, credential: ManagedIdentityCredential
+) -> None:
+    sandbox.add_account("aa-other", subscription=OTHER)
+    sandbox.faults.set("automation", Status(429, retry_after=3, times=2), within=f"/SUBSCRIPTIONS/{SUBSCRIPTION}")
+    async with AutomationClient(
+        credential, OTHER, sandbox.url, connection_verify=str(sandbox.ca_bundle), retry_total=0
+    ) as other:
+        for _ in range(2):
+            with pytest.raises(HttpResponseError) as caught:
+                [account async for account in automation.automation_account.list()]
+            response: Any = caught.value.response
+            assert (response.status_code, response.headers["Retry-After"]) == (429, "3")
+            assert [account.name async for account in other.automation_account.list()] == ["aa-other"]
+    assert [account.name async for account in automation.automation_account.list()] == [ACCOUNT]
+
+
+async def test_a_fault_within_an_account_goes_before_that_of_the_whole_endpoint(
+    sandbox: Sandbox, automation: AutomationClient
+) -> None:
+    sandbox.add_account(f"{ACCOUNT}-2")
+    sandbox.faults.set("automation", Status(500))
+    sandbox.faults.set("automation", Status(403), within=sandbox.account.id)
+    statuses = {}
+    for name in (ACCOUNT, f"{ACCOUNT}-2"):
+        with pytest.raises(HttpResponseError) as caught:
+            await automation.automation_account.get(RESOURCE_GROUP, name)
+        statuses[name] = caught.value.status_code
+    assert statuses == {ACCOUNT: 403, f"{ACCOUNT}-2": 500}
+    assert sandbox.faults.active() == {"automation": "Status", f"automation {sandbox.account.id.lower()}": "Status"}
+    sandbox.faults.clear("automation")
+    assert sandbox.faults.active() == {}
+
+
+def test_a_bucket_refuses_who_asks_faster_than_it_fills() -> None:
+    now = 100.0
+    faults = Faults()
+    bucket = Throttle(burst=2, per_second=0.5, clock=lambda: now)
+    faults.set("automation", bucket)
+    assert [faults.take("automation") for _ in range(3)] == [None, None, bucket]
+    assert bucket.retry_after == 2
+    now += 1
+    assert faults.take("automation") is bucket
+    assert bucket.retry_after == 1
+    now += 1
+    assert [faults.take("automation") for _ in range(2)] == [None, bucket]
+    now += 3_600
+    assert [faults.take("automation") for _ in range(3)] == [None, None, bucket]
+
+
+async def test_a_throttled_client_is_told_how_long_to_wait(sandbox: Sandbox, automation: AutomationClient) -> None:
+    order = {
+        "endpoint": "automation",
+        "within": f"/subscriptions/{SUBSCRIPTION}",
+        "fault": {"kind": "Throttle", "burst": 1, "per_second": 0.001},
+    }
+    body = json.dumps(order).encode()
+    answer = send(sandbox, "POST", "/sandbox/faults", body=body, plain=True)
+    assert answer.json() == {"faults": {f"automation /subscriptions/{SUBSCRIPTION}": "Throttle"}}
+    await automation.automation_account.get(RESOURCE_GROUP, ACCOUNT)
+    with pytest.raises(HttpResponseError) as caught:
+        await automation.automation_account.get(RESOURCE_GROUP, ACCOUNT)
+    response: Any = caught.value.response
+    assert response.status_code == 429
+    assert 990 <= int(response.headers["Retry-After"]) <= 1000
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ({"kind": "Throttle", "burst": 0, "per_second": 1}, "burst of 1 or more"),
+        ({"kind": "Throttle", "burst": 1, "per_second": 1, "clock": 1}, "no field 'clock'"),
+        ({"kind": "Throttle", "burst": 1}, "per_second"),
+    ],
+)
+def test_a_throttle_that_makes_no_sense_is_refused(sandbox: Sandbox, fault: dict[str, Any], said: str) -> None:
+    body = json.dumps({"endpoint": "automation", "fault": fault}).encode()
+    answer = send(sandbox, "POST", "/sandbox/faults", body=body, plain=True)
+    assert (answer.status, said in answer.json()["error"]["message"]) == (400, True)

@@ -131,12 +131,61 @@ async def test_the_account_follows_the_attack_step_by_step(play: Any) -> None:
         assert executed == await client.runbook.get_content(*here, "Sync-CostTags")
 
 
-async def test_the_payload_names_no_host_that_answers(play: Any) -> None:
-    text = play("setup-then-execute").scenario.steps[1].account.runbooks["Sync-CostTags"].draft
+@pytest.mark.parametrize(
+    ("name", "runbook", "host"),
+    [
+        ("setup-then-execute", "Sync-CostTags", "tags.example.net"),
+        ("watcher-without-log", "Test-BackupShare", "backup.example.net"),
+    ],
+)
+async def test_the_payload_names_no_host_that_answers(play: Any, name: str, runbook: str, host: str) -> None:
+    patch = play(name).scenario.steps[1].account.runbooks[runbook]
+    text = patch.draft or patch.published
     hosts = set(re.findall(r"https?://([^/'?]+)", text))
-    assert hosts == {"169.254.169.254", "tags.example.net", "management.azure.com"}
+    assert hosts == {"169.254.169.254", host, "management.azure.com"}
     # management.azure.com is only the audience of the token, never called.
     assert "resource=https://management.azure.com" in text
+
+
+async def test_the_watcher_without_log_is_in_the_account_and_in_no_row(play: Any) -> None:
+    sandbox = play("watcher-without-log")
+    here = (sandbox.account.resource_group, sandbox.account.name)
+    async with (
+        ManagedIdentityCredential() as credential,
+        AutomationClient(
+            credential, sandbox.account.subscription, sandbox.url, connection_verify=str(sandbox.ca_bundle)
+        ) as client,
+    ):
+        sandbox.play_step(0)
+        assert [watcher async for watcher in client.watcher.list_by_automation_account(*here)] == []
+        sandbox.play_step(1)
+        [watcher] = [watcher async for watcher in client.watcher.list_by_automation_account(*here)]
+        assert (watcher.script_name, watcher.script_run_on) == ("Test-BackupShare", "hwg-batch-prod")
+        assert watcher.execution_frequency_in_seconds == 60
+        script = await client.runbook.get_content(*here, watcher.script_name or "")
+        assert "Invoke-AutomationWatcherAction" in script
+        assert "$EVENTDATA" in await client.runbook.get_content(*here, "Repair-BackupShare")
+        before = watcher.last_modified_time
+        sandbox.play_step(2)
+        watcher = await client.watcher.get(*here, "Watch-BackupShare")
+        assert watcher.status == "Running"
+        assert before is not None
+        assert watcher.last_modified_time is not None
+        assert watcher.last_modified_time > before
+        sandbox.play_step(3)
+        [job] = [job.name or "" async for job in client.job.list_by_automation_account(*here)]
+        ran = await client.job.get(*here, job)
+        assert (ran.run_on, ran.started_by) == ("hwg-batch-prod", None)
+    rows = sandbox.rows(sandbox.workspace)["AzureActivity"]
+    assert {row["Caller"] for row in rows} == {"a.lindqvist@contoso.example"}
+    assert {row["OperationNameValue"].casefold() for row in rows} == {"microsoft.compute/virtualmachines/start/action"}
+
+
+def test_a_scenario_says_whether_watcher_actions_answer(tmp_path: Path, clock: Clock) -> None:
+    for answers in (False, True):
+        path = edited(tmp_path, "watcher-without-log", watcher_actions=answers, before={}, steps__1__account={})
+        with Sandbox.start(tmp_path, path, clock) as sandbox:
+            assert sandbox.automation.watcher_actions is answers
 
 
 async def test_a_quiet_day_has_one_action_that_succeeds_on_a_runbook(play: Any) -> None:
@@ -151,11 +200,16 @@ async def test_the_built_in_rules_find_exactly_what_a_scenario_expects(play: Any
     sandbox = play(name)
     sandbox.play_all()
     found: Counter[tuple[str, str]] = Counter()
-    for rule in rulebook.load(check_query=False).rules:
+    rules = {Path(rule.path).stem: rule for rule in rulebook.load(check_query=False).rules}
+    for rule in rules.values():
         if "AzureActivity" in rule.query:
             for [resource] in await query(sandbox, f"{rule.query}\n| project _ResourceId", rule.query_period):
                 found[Path(rule.path).stem, resource] += 1
     for expected in sandbox.scenario.expect:
+        if "AzureActivity" not in rules[expected.rule].query:
+            # It reads what changed in the account, and so needs a detector that reads the account.
+            assert sandbox.scenario.inventory, expected
+            continue
         ends = expected.resource.lower()
         matching = [key for key in found if key[0] == expected.rule and key[1].endswith(ends)]
         assert sum(found.pop(key) for key in matching) == expected.count, expected
@@ -207,9 +261,9 @@ def test_the_command_line_prints_the_environment_and_serves_until_interrupted() 
     assert process.returncode == 0, errors
 
 
-def edited(tmp_path: Path, **changes: Any) -> Path:
-    """The bundled attack with keys changed: ``steps__0__at="5x"``."""
-    document = yaml.safe_load((SCENARIOS / "setup-then-execute.yaml").read_text(encoding="utf-8"))
+def edited(tmp_path: Path, name: str = "setup-then-execute", **changes: Any) -> Path:
+    """A bundled scenario with keys changed: ``steps__0__at="5x"``."""
+    document = yaml.safe_load((SCENARIOS / f"{name}.yaml").read_text(encoding="utf-8"))
     for key, value in changes.items():
         *parents, last = (int(part) if part.isdecimal() else part for part in key.split("__"))
         place = document

@@ -22,6 +22,7 @@ from azure.storage.blob import ResourceTypes, generate_account_sas
 from detectors.state.azure import AzureStore
 from detectors.state.azure_call import Service
 from detectors.state.encoding import RecordUnreadable, utc_now
+from detectors.state.objects import Objects
 from detectors.state.store import Store, Stored, StoreUnavailable
 from sandbox.certificate import write_certificate
 from tests.azurite import ACCOUNT, ACCOUNT_KEY, Azurite, running_azurite
@@ -58,6 +59,15 @@ def every_method(store: Store) -> list[Awaitable[object]]:
     ]
 
 
+def every_object_method(objects: Objects) -> list[Awaitable[object]]:
+    return [
+        objects.put_object("a", b""),
+        objects.get_object("a"),
+        objects.list_objects(10, "a"),
+        objects.delete_object("a"),
+    ]
+
+
 def key_store(port: int) -> AzureStore:
     endpoint = f"http://127.0.0.1:{port}/{ACCOUNT}"
     return AzureStore(endpoint, endpoint, AzureNamedKeyCredential(ACCOUNT, ACCOUNT_KEY))
@@ -69,7 +79,8 @@ async def test_every_method_names_the_endpoint_and_the_next_step_when_nobody_lis
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
         store = key_store(port)
-        outcomes = await asyncio.gather(*every_method(store), return_exceptions=True)
+        calls = [*every_method(store), *every_object_method(store.objects("inventory"))]
+        outcomes = await asyncio.gather(*calls, return_exceptions=True)
         await store.close()
     for outcome in outcomes:
         assert isinstance(outcome, StoreUnavailable)
@@ -184,6 +195,30 @@ async def test_a_deleted_table_is_an_outage_and_not_an_empty_one(store: AzureSto
         assert isinstance(outcome, StoreUnavailable)
         assert "TableNotFound" in str(outcome)
         assert "restart the detector" in str(outcome)
+
+
+async def test_a_deleted_container_is_an_outage_and_not_an_empty_one(store: AzureStore) -> None:
+    objects = store.objects("inventory")
+    await objects.put_object("a", b"")
+    await objects._container.delete_container()
+    outcomes = await asyncio.gather(*every_object_method(objects), return_exceptions=True)
+    for outcome in outcomes:
+        assert isinstance(outcome, StoreUnavailable)
+        assert "ContainerNotFound" in str(outcome)
+        assert "restart the detector" in str(outcome)
+
+
+async def test_a_listing_of_several_pages_is_whole_and_stops_at_its_limit(
+    store: AzureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("detectors.state.azure_objects._PAGE", 2)
+    objects = store.objects("inventory")
+    names = [f"a-{number}" for number in range(5)]
+    for name in [*names, "b-0"]:
+        await objects.put_object(name, b"")
+    assert await objects.list_objects(10, "a-") == names
+    assert await objects.list_objects(3, "a-") == names[:3]
+    assert await objects.list_objects(10) == [*names, "b-0"]
 
 
 async def test_a_body_that_is_gone_or_altered_is_told_from_an_outage(store: AzureStore) -> None:

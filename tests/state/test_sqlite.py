@@ -96,6 +96,31 @@ async def test_a_file_of_another_program_or_version_is_left_alone(tmp_path: Path
         await SqliteStore(newer).open()
 
 
+async def test_a_file_of_before_there_was_an_inventory_keeps_its_quarantine(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "detector.db"
+    old = sqlite3.connect(path, isolation_level=None)
+    old.executescript("""
+        CREATE TABLE records (id TEXT PRIMARY KEY NOT NULL, version INTEGER NOT NULL, due INTEGER, body BLOB NOT NULL);
+        CREATE INDEX records_due ON records (due, id) WHERE due IS NOT NULL;
+        CREATE TABLE documents (name TEXT PRIMARY KEY NOT NULL, version INTEGER NOT NULL, value BLOB NOT NULL);
+        CREATE TABLE objects (name TEXT PRIMARY KEY NOT NULL, data BLOB NOT NULL);
+        PRAGMA user_version = 1;
+    """)
+    old.execute("INSERT INTO objects VALUES ('p0-0001', x'00ff')")
+    store = SqliteStore(path)
+    for _ in range(2):
+        await store.open()
+        assert await store.objects("quarantine").get_object("p0-0001") == b"\x00\xff"
+        assert await store.objects("inventory").list_objects(10) in ([], ["snapshot-1"])
+        await store.objects("inventory").put_object("snapshot-1", b"kept")
+        await store.close()
+    assert old.execute("SELECT name FROM objects").fetchall() == [("p0-0001",)]
+    assert old.execute("PRAGMA user_version").fetchone() == (1,)
+    old.close()
+
+
 async def test_a_store_that_is_not_open_says_so(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "detector.db")
     with pytest.raises(StoreUnavailable, match=r"call open\(\) first"):
@@ -104,6 +129,8 @@ async def test_a_store_that_is_not_open_says_so(tmp_path: Path) -> None:
     await store.close()
     with pytest.raises(StoreUnavailable, match=r"call open\(\) first"):
         await store.create(small_record("a"))
+    with pytest.raises(StoreUnavailable, match=r"call open\(\) first"):
+        await store.objects("inventory").get_object("a")
 
 
 async def test_a_file_locked_by_another_process_is_unavailable_and_usable_afterwards(

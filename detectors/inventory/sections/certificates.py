@@ -1,0 +1,11 @@
+"""Certificates: that they are there and when they were written. Never the thumbprint."""
+
+from typing import Final
+
+from detectors.inventory.sections.plain import plain
+from detectors.inventory.sections.values import Convert, moment
+
+PROPERTIES: Final[dict[str, Convert]] = {"creationTime": moment, "lastModifiedTime": moment}
+VOLATILE: Final[dict[str, str]] = {}
+
+SECTION: Final = plain("certificates", "Certificate", PROPERTIES, volatile=VOLATILE)
