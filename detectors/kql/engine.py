@@ -253,7 +253,11 @@ class Engine:
         except self._failure as error:
             raise KqlError(f"the query failed: {first_line(error)}") from error
         kinds = [kind for _, kind in translation.columns]
-        rows = [tuple(from_duckdb(kind, value) for kind, value in zip(kinds, row, strict=True)) for row in fetched]
+        try:
+            rows = [tuple(from_duckdb(kind, value) for kind, value in zip(kinds, row, strict=True)) for row in fetched]
+        except (ValueError, RecursionError) as error:
+            # DuckDB takes JSON that no other reader does, such as [1,].
+            raise KqlError(f"a value of the result cannot be read: {first_line(error)}") from error
         return QueryResult(translation.columns, rows)
 
     def _statement(self, sql: str) -> "duckdb.Statement":

@@ -70,9 +70,9 @@ class RowQuery:
     def run(self, row: Row) -> dict[str, Any] | None:
         """The columns that the query computes for *row*, in order, as JSON values; None when it drops the row.
 
-        *row* has every column of the table, in the shape of :func:`detectors.sources.activity_log.to_row`: text, and
-        JSON values in the dynamic columns. A dynamic value in the answer may be a part of the row itself. Raises
-        :class:`Unsure` when the database might answer something else.
+        *row* is one that the engine could load, such as :func:`detectors.sources.activity_log.to_row` makes: text, and
+        JSON values in the dynamic columns; a missing column is null. A dynamic value in the answer may be a part of the
+        row itself. Raises :class:`Unsure` when the database might answer something else.
         """
         made: Made = {}
         for step in self.steps:
@@ -206,7 +206,7 @@ def _make_all(columns: Sequence[tuple[str, Evaluate]]) -> Evaluate:
 
 def _text_column(name: str) -> Evaluate:
     def evaluate(row: Row, _made: Made) -> str:
-        value = row[name]
+        value = row.get(name)
         if type(value) is str and value.isascii() and "\0" not in value:
             return value
         return "" if value is None else certain_text(value)
@@ -216,7 +216,7 @@ def _text_column(name: str) -> Evaluate:
 
 def _dynamic_column(name: str) -> Evaluate:
     def evaluate(row: Row, _made: Made) -> Any:
-        value = row[name]
+        value = row.get(name)
         # Text is parsed on the way into the database.
         if type(value) is str:
             raise Unsure("a dynamic column that holds text")

@@ -14,6 +14,7 @@ from sandbox.scenario import actions_of, load_scenario
 from tests.demo.test_html import Page
 
 ROOT = Path(__file__).parents[2]
+SCENARIOS = ("setup-then-execute", "quiet-day", "watcher-without-log")
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -49,6 +50,7 @@ def test_the_demo_finds_the_attack_leaves_the_quiet_day_alone_and_says_so(tmp_pa
         "hybrid worker group hwg-batch-prod",
         "Scenario quiet-day",
         "No alert.",
+        "Scenario watcher-without-log",
         "Everything was as expected.",
         "make demo LOG=activity.json",
         "make test",
@@ -62,7 +64,7 @@ def test_the_demo_finds_the_attack_leaves_the_quiet_day_alone_and_says_so(tmp_pa
 
     page = Page((tmp_path / "alerts.html").read_text(encoding="utf-8"))
     assert page.problems == []
-    expected = sum(entry.count for name in ("setup-then-execute", "quiet-day") for entry in load_scenario(name).expect)
+    expected = sum(entry.count for name in SCENARIOS for entry in load_scenario(name).expect)
     assert len(page.all("article")) == expected
 
 

@@ -359,7 +359,7 @@ def test_what_a_match_costs_grows_no_faster_than_its_exponent_says(pattern: str)
         assert_grows_as_it_says(pattern, piece, "\n", 80 // len(piece))
 
 
-@settings(max_examples=120, suppress_health_check=list(HealthCheck), phases=[Phase.generate])
+@settings(max_examples=80, suppress_health_check=list(HealthCheck), phases=[Phase.generate])
 @given(
     pattern=PATTERN.filter(readable),
     piece=st.text("ab/0 ", min_size=1, max_size=2),

@@ -151,7 +151,7 @@ class Pool:
 ROWS = Pool().rows(400)
 
 
-@settings(max_examples=8, suppress_health_check=list(HealthCheck), phases=[Phase.generate])
+@settings(max_examples=6, suppress_health_check=list(HealthCheck), phases=[Phase.generate])
 @given(query=queries())
 def test_a_random_query_is_answered_as_by_the_database(engine: Engine, query: str) -> None:
     wanted = database(engine, EVENTS, query, ROWS)

@@ -189,6 +189,7 @@ def test_the_plain_rows_tell_each_condition_from_true_and_false(engine: Engine) 
         # An empty text is a value that coalesce() skips, and null is an empty text.
         ('| extend X = coalesce(A, B, "c")', event("", "b"), "b"),
         ("| extend X = isempty(A)", event(None), True),
+        ("| extend X = strcat(A, tostring(D.a), B)", {"B": "b"}, "b"),
         ("| extend X = A != B", event(None, ""), False),
         ("| extend X = isempty(D.a)", event(d={"a": {}}), False),
         ("| extend X = isempty(D.a)", event(d={"a": None}), True),
@@ -474,9 +475,8 @@ GOOD = [EVENTS.name + steps for steps in UNDERSTOOD]
 def test_no_text_makes_compilation_raise(data: st.DataObject) -> None:
     text = data.draw(st.sampled_from([*GOOD, *(EVENTS.name + steps for steps in REFUSED)]))
     at, end = sorted((data.draw(st.integers(0, len(text))), data.draw(st.integers(0, len(text)))))
-    middle = data.draw(
-        st.text(max_size=3) | st.sampled_from(["(" * 9999, "|", "\\", '"', "extract", "\ud800", "[", "{"])
-    )
+    pieces = ["(" * 2000, ".a" * 2000, "['a']" * 2000, "|", "\\", '"', "extract", "\ud800", "[", "{"]
+    middle = data.draw(st.text(max_size=3) | st.sampled_from(pieces))
     compile_row_query(text[:at] + middle + text[end:], EVENTS)
     compile_row_query(middle, EVENTS)
 

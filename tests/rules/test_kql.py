@@ -335,3 +335,9 @@ def test_a_value_nested_beyond_reason_is_cut_off_and_loads(engine: Engine) -> No
         nested = [nested]
     engine.load("AzureActivity", [{"Properties_d": nested}, {"Properties_d": "[" * 5_000}])
     assert engine.run("AzureActivity | count").rows == [(2,)]
+
+
+def test_a_value_that_only_the_database_can_read_is_an_error_of_the_query(shared: Engine) -> None:
+    shared.load("AzureActivity", [{"Caller": "[1,]"}])
+    with pytest.raises(KqlError, match="a value of the result cannot be read"):
+        shared.run("AzureActivity | extend Parsed = parse_json(Caller)")

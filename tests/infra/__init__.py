@@ -1,0 +1,1 @@
+"""The templates of ``infra/`` say what the code says."""
