@@ -1,6 +1,6 @@
 """A visit of 2,000 automation accounts in which nothing has changed, against the latency of its calls alone.
 
-The accounts are a fleet in a process of its own that answers each call after 20 ms; the inventory, with its real
+The accounts are a fleet in a process of its own that answers each call after 20 ms; the inventory, with the app's own
 clients, rules and SQLite state, is another process, so that time and memory are its own. ``python -m bench.inventory
 --accounts 200`` is a shorter one.
 """
@@ -9,7 +9,6 @@ import argparse
 import asyncio
 import contextlib
 import dataclasses
-import functools
 import json
 import os
 import re
@@ -20,16 +19,16 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator
-from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from sandbox.fleet import subscription_id
 from sandbox.fleet_process import FleetProcess
 from sandbox.fleet_server import LATENCY, LIST
 
 if TYPE_CHECKING:
-    from detectors.inventory.inventory import Inventory
+    from detectors.inventory_wiring import InventoryRuns
 
 ACCOUNTS = 2_000
 SUBSCRIPTIONS = 8
@@ -39,7 +38,6 @@ measure says for which): with more it is the processor that limits, and the boun
 SHARE = 0.01
 SECONDS = 900
 """Of one visit. Then the inventory's process is killed, and the measure fails."""
-ALERTS_OF_A_RULE = 50
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,71 +157,44 @@ def peak_mb() -> float:
 
 
 @contextlib.asynccontextmanager
-async def _inventory(state: str, concurrency: int) -> AsyncIterator["Inventory"]:
-    """The inventory as the app wires it, without triage and sending."""
+async def _inventory(state: str, concurrency: int) -> AsyncIterator["InventoryRuns"]:
+    """The inventory as the app has it; what it finds is stored, and neither triaged nor sent."""
     from azure.identity.aio import ManagedIdentityCredential
 
     from detectors.app import load_rules, utc_now
-    from detectors.automation.clients import PUBLIC_CLOUD, AutomationClients
-    from detectors.inventory.inventory import Inventory, InventoryLimits
-    from detectors.inventory.judge import InventoryJudge
-    from detectors.inventory.reading import read_account
-    from detectors.inventory.repository import Repository
-    from detectors.inventory.sections import SECTIONS
+    from detectors.inventory_wiring import InventoryRuns
+    from detectors.settings import load_settings
     from detectors.state.sqlite import SqliteStore
     from detectors.triage.intake import Intake
-    from detectors.triage.masking import mask
 
+    settings = load_settings(
+        {
+            "WORKSPACE_IDS": subscription_id(0),
+            "ARM_ENDPOINT": os.environ["ARM_ENDPOINT"],
+            "INVENTORY_CONCURRENCY": str(concurrency),
+            "INVENTORY_TIME_BUDGET": f"{SECONDS}s",
+            # Without a destination the settings are refused; nothing is sent to this one.
+            "TEAMS_WEBHOOK_URL": "https://localhost/",
+        }
+    )
     async with ManagedIdentityCredential() as credential:
         store = SqliteStore(state)
-        clients = AutomationClients(
-            credential,
-            base_url=os.environ["ARM_ENDPOINT"],
-            scope=f"{PUBLIC_CLOUD}/.default",
-            retry_total=1,
-            longest_retry_after=0,
+        await store.open()
+        inventory = InventoryRuns(
+            settings,
+            credential=credential,
+            store=store,
+            objects=store,
+            intake=Intake(store=store, clock=utc_now),
+            rules=load_rules(),
+            clock=utc_now,
+            sleep=asyncio.sleep,
         )
         try:
-            await store.open()
-            yield Inventory(
-                subscriptions=(),
-                clients=clients,
-                read_account=functools.partial(
-                    read_account,
-                    mask=mask,
-                    judge_content=_judge_content,
-                    cap_bytes=1_000_000,
-                    clock=utc_now,
-                    section_timeout=20.0,
-                ),
-                sections=[section.name for section in SECTIONS],
-                judge=InventoryJudge(load_rules()),
-                intake=Intake(store=store, clock=utc_now),
-                store=store,
-                repository=Repository(store, store.objects("inventory")),
-                limits=InventoryLimits(
-                    concurrency=concurrency, time_budget=timedelta(seconds=SECONDS), alert_limit=ALERTS_OF_A_RULE
-                ),
-                keep_rows=False,
-                clock=utc_now,
-            )
+            yield inventory
         finally:
-            await clients.close()
+            await inventory.close()
             await store.close()
-
-
-def _judge_content(data: bytes, runbook_type: str) -> Any:
-    from detectors.automation.texts import decode
-    from detectors.inventory.account_reader import ContentJudgement
-    from detectors.triage.content import language
-    from detectors.triage.script import findings, focus_on
-
-    found = findings(decode(data)[0], language(runbook_type))
-    return ContentJudgement(
-        suspicious=any(finding.rare for finding in found),
-        indicators=tuple({finding.indicator for finding in found}),
-        lines=tuple((line.number, line.reason) for line in focus_on(found)),
-    )
 
 
 async def _visits(state: str, concurrency: int) -> None:

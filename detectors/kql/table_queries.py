@@ -86,11 +86,20 @@ class TableQueries:
                 made = query.run(row)
                 if made is None:
                     continue
-                whole = whole or {name: as_stored(kind, row.get(name)) for name, kind in self._columns}
+                whole = whole or self._as_stored(row)
             except (Unsure, ValueError, TypeError, OverflowError, RecursionError):
                 yield position
                 continue
             answers[position].append((number, {**whole, **made}))
+
+    def _as_stored(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        whole = {}
+        for name, kind in self._columns:
+            value = row.get(name)
+            # Most columns by far hold plain text, which as_stored() gives back as it is.
+            plain = kind == "string" and type(value) is str and value.isascii() and "\0" not in value
+            whole[name] = value if plain else as_stored(kind, value)
+        return whole
 
     def _ask(self, queries: Sequence[int], numbers: Sequence[int], asked: "_Asked") -> None:
         """Ask the engine; where that fails, about each row and query alone."""

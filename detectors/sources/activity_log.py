@@ -409,6 +409,11 @@ def _category(event_category: Any, category: Any) -> str:
 
 
 def _caller(claims: Any) -> str:
+    if isinstance(claims, dict):
+        # Nearly always spelled as they should be.
+        exact = next((caller for name in _CALLER_CLAIMS if (caller := _text(claims.get(name)))), "")
+        if exact:
+            return exact
     fields = _folded(claims)
     return next((caller for name in _CALLER_CLAIMS if (caller := _text(fields.get(name)))), "")
 
