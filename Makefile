@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN := $(BIN)/python
 
-.PHONY: help demo test lint types tools bench simulate kill coverage mutate clean
+.PHONY: help demo test lint types tools bench simulate kill coverage infra mutate clean
 
 help:
 	@echo "make demo            watch the detector find an attack on a simulated Azure"
@@ -13,6 +13,7 @@ help:
 	@echo "make simulate        crash and fail every call of the pipeline in simulation"
 	@echo "make kill            kill -9 the real process 200 times against real servers"
 	@echo "make coverage        write docs/coverage.md from the rules"
+	@echo "make infra           write infra/tables.json and infra/role-actions.json from the code"
 	@echo "make mutate          change every rule in many small ways; its cases must notice (at least 95 %)"
 	@echo "make bench           measure speed as ratios, into .bench/results.json"
 
@@ -42,7 +43,13 @@ tests/node/node_modules/.installed: tests/node/package-lock.json $(VENV)/.dev
 	  echo "no Python 3.13 on this machine: the test of its worker has nothing to run"; \
 	fi
 
-tools: $(VENV)/.dev tests/node/node_modules/.installed .venv313/.installed
+# The scanner of infra/ has an environment of its own: what it needs must not decide the versions of what we need.
+.venv-checkov/.installed: requirements-checkov.txt $(VENV)/.dev
+	$(RUN) -m venv .venv-checkov
+	.venv-checkov/bin/pip install --quiet --disable-pip-version-check -r requirements-checkov.txt
+	touch $@
+
+tools: $(VENV)/.dev tests/node/node_modules/.installed .venv313/.installed .venv-checkov/.installed
 
 demo: $(VENV)/.runtime
 	@$(RUN) -m sandbox.demo $(if $(LOG),--log "$(LOG)")
@@ -66,6 +73,9 @@ kill: tools
 coverage: $(VENV)/.dev
 	$(RUN) -m tests.coverage
 
+infra: $(VENV)/.dev
+	$(RUN) -m tests.infra
+
 mutate: $(VENV)/.dev
 	$(RUN) -m tests.mutation $(RULES)
 
@@ -73,4 +83,4 @@ bench: tools
 	$(RUN) -m bench
 
 clean:
-	rm -rf $(VENV) .venv313 tests/node/node_modules .bench .demo .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv313 .venv-checkov tests/node/node_modules .bench .demo .mypy_cache .ruff_cache

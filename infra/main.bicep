@@ -51,6 +51,9 @@ param tags object = {}
 @description('Ids of the subscriptions to watch, separated by commas; empty: the one that is deployed to. Each gets the reading role and the Activity Log export, so the deployer has to be Owner (or Contributor and User Access Administrator) of each.')
 param subscriptionIds string = ''
 
+@description('Whether the role lets runtime environments and their packages be read too. Azure lists no action for them, so the role then has a pattern that matches every read below an account, without those that are not needed.')
+param readRuntimeEnvironments bool = false
+
 @description('Whether to export the Activity Log of these subscriptions to the Event Hub. False where the setting is made by a policy.')
 param exportActivityLog bool = true
 
@@ -381,6 +384,7 @@ module automationReader 'modules/automation-reader.bicep' = [
     params: {
       resourceToken: resourceToken
       principalId: identity.outputs.principalId
+      readRuntimeEnvironments: readRuntimeEnvironments
     }
   }
 ]

@@ -211,10 +211,10 @@ def no_inventory(reason: str, *, stretch: datetime, now: datetime) -> Alert:
         "a watcher that was added without a log row, nor jobs that a webhook or a schedule started. The hunt and the "
         "stream are not affected. If you have no automation account, there is nothing to do. This is said once.",
         facts=(Fact("Cause", reason),),
-        response="1. Give the detector's identity the role Reader on the subscriptions, or on their management group. "
-        "A role of your own needs the actions `Microsoft.Resources/subscriptions/read`, "
-        "`Microsoft.Automation/automationAccounts/read` and `Microsoft.Automation/automationAccounts/*/read`.\n"
-        "2. If INVENTORY_SUBSCRIPTIONS is set, check the ids in it.\n"
+        response="1. Check that the detector's role is assigned on the subscriptions: the deployment makes one for each that "
+        "it names. The built-in Reader, there or on the management group, does as well.\n"
+        "2. If INVENTORY_SUBSCRIPTIONS is set, check the ids in it. Where it is empty, the identity also needs "
+        "`Microsoft.Resources/subscriptions/read`.\n"
         "3. A new role takes some minutes to apply; the next run of the timer `inventory` then reads the accounts.",
         severity=Severity.LOW,
         now=now,

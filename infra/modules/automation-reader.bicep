@@ -9,6 +9,9 @@ param resourceToken string
 @description('Object id of the identity that reads.')
 param principalId string
 
+@description('Whether the role has the pattern that runtime environments need.')
+param readRuntimeEnvironments bool
+
 // Written by `make infra` from the code: exactly the actions of the requests that it makes.
 var permissions = loadJsonContent('../role-actions.json')
 
@@ -20,8 +23,8 @@ resource role 'Microsoft.Authorization/roleDefinitions@2022-04-01' = {
     type: 'CustomRole'
     permissions: [
       {
-        actions: permissions.actions
-        notActions: []
+        actions: union(permissions.actions, readRuntimeEnvironments ? permissions.runtimeEnvironmentActions : [])
+        notActions: readRuntimeEnvironments ? permissions.runtimeEnvironmentNotActions : []
         dataActions: []
         notDataActions: []
       }

@@ -14,14 +14,13 @@ from detectors.automation.permissions import (
 from detectors.delivery import inventory_table, log_table
 
 INFRA: Final = Path(__file__).parents[2] / "infra"
-DETECTIONS: Final = "AutomationDetections_CL"
 
 
 def tables() -> dict[str, list[dict[str, str]]]:
     """Name of each table to its columns, in the order in which they are sent."""
     return {
         table: [{"name": each.name, "type": each.type, "description": each.description} for each in columns]
-        for table, columns in ((DETECTIONS, log_table.COLUMNS), (inventory_table.TABLE, inventory_table.COLUMNS))
+        for table, columns in ((log_table.TABLE, log_table.COLUMNS), (inventory_table.TABLE, inventory_table.COLUMNS))
     }
 
 

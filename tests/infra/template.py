@@ -7,7 +7,7 @@ load. App settings stand one in a line between two marks. Whatever does not have
 import inspect
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, get_args
 
@@ -17,7 +17,7 @@ from detectors.delivery import inventory_table, log_table
 from detectors.settings import describe
 from detectors.state.azure import AzureStore
 from detectors.state.objects import Namespace
-from tests.infra.__main__ import DETECTIONS, generated
+from tests.infra.__main__ import generated
 
 ROOT: Final = Path(__file__).parents[2]
 
@@ -92,6 +92,13 @@ ROLES: Final[Mapping[str, frozenset[str]]] = {
     "automation-reader.bicep": frozenset(),
 }
 
+GRANTED: Final = (
+    "{ actions: union(permissions.actions, readRuntimeEnvironments ? permissions.runtimeEnvironmentActions : []) "
+    "notActions: readRuntimeEnvironments ? permissions.runtimeEnvironmentNotActions : [] "
+    "dataActions: [] notDataActions: [] }"
+)
+"""The permissions of the custom role as automation-reader.bicep writes them, in one line."""
+
 # What Log Analytics takes as a column of a custom table, and the names that it keeps for itself.
 _COLUMN: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,44}")
 _RESERVED: Final = frozenset(
@@ -161,7 +168,7 @@ def items(text: str, name: str) -> list[str]:
 
 
 class Template:
-    """The files of one checkout, or of a copy of one. Reading them raises OSError, ValueError and :class:`FormError`."""
+    """The files of a checkout or of a copy of one. Reading them raises OSError, ValueError and :class:`FormError`."""
 
     def __init__(self, root: Path = ROOT) -> None:
         self.root = root
@@ -197,9 +204,13 @@ class Template:
         found = settings(self.module("app"))
         described = {each.name: each for each in describe()}
         changeable = overrides(self.text("main.bicep"))
-        problems = _sets("app.bicep sets", found, "the code and the host read", described.keys() | PLATFORM)
+        problems = _sets(
+            "settings in app.bicep alone", found, "settings that app.bicep lacks", described.keys() | PLATFORM
+        )
         kept = {name for name in described if found.get(name) == "''"} - NEVER_SET
-        problems += _sets("main.bicep lets be set", changeable, "app.bicep leaves at their default", kept)
+        problems += _sets(
+            "overrides of what app.bicep sets itself", changeable, "settings that no override changes", kept
+        )
         problems += [f"{name} must be ''" for name in sorted(NEVER_SET) if found.get(name, "''") != "''"]
         for name, value in found.items():
             if name in OTHER_CLOUDS and not value.startswith("hostStorageByName ? '' : "):
@@ -216,12 +227,8 @@ class Template:
 
     def _local_settings(self) -> list[str]:
         sample = json.loads((self.root / "local.settings.sample.json").read_text(encoding="utf-8"))["Values"]
-        return _sets(
-            "local.settings.sample.json has",
-            sample,
-            "the code and the host read",
-            {each.name for each in describe()} | LOCAL,
-        )
+        wanted = {each.name for each in describe()} | LOCAL
+        return _sets("local settings that nothing reads", sample, "settings that the local sample lacks", wanted)
 
     def _generated(self) -> list[str]:
         problems = [
@@ -232,8 +239,9 @@ class Template:
         for module, loaded in (("ingestion", "tables.json"), ("automation-reader", "role-actions.json")):
             if f"loadJsonContent('../{loaded}')" not in self.module(module):
                 problems.append(f"{module}.bicep does not load {loaded}")
-        if not re.search(r"^        actions: .*permissions\.actions", self.module("automation-reader"), re.M):
-            problems.append("automation-reader.bicep does not grant permissions.actions of role-actions.json")
+        granted = re.search(r"^    permissions: \[\n(.*?)^    \]$", self.module("automation-reader"), re.M | re.S)
+        if granted is None or " ".join(granted[1].split()) != GRANTED:
+            problems.append("automation-reader.bicep does not grant what role-actions.json says and nothing else")
         return problems
 
     def _columns(self) -> list[str]:
@@ -258,23 +266,25 @@ class Template:
             problems += [
                 f"ingestion.bicep: no {kind} in tableTypes" for kind in wanted if types.get(kind) != wanted[kind]
             ]
-            for form, times in (
-                (f"    name: '{table}'\n", 0),
-                (f"  name: '{table}'\n", 1),
-                (f"      name: '{table}'\n", 1),
-                (f"      'Custom-{table}': {{\n", 1),
-                (f"        streams: ['Custom-{table}']\n", 1),
-                (f"        outputStream: 'Custom-{table}'\n", 1),
-                (f"for column in columns.{table}: {{\n", 2),
+            for line, times in (
+                # The resource and, in its schema, the table itself.
+                (f"name: '{table}'", 2),
+                # The columns of the table and those of the stream.
+                (f"for column in columns.{table}: {{", 2),
+                (f"'Custom-{table}': {{", 1),
+                (f"streams: ['Custom-{table}']", 1),
+                (f"outputStream: 'Custom-{table}'", 1),
             ):
-                if len(re.findall(rf"^\s*{re.escape(form.strip())}$", ingestion, re.M)) < times:
-                    problems.append(f"ingestion.bicep lacks {form.strip()!r}")
+                if len(re.findall(rf"^\s+{re.escape(line)}$", ingestion, re.M)) != times:
+                    problems.append(f"ingestion.bicep does not have {line!r} {times} times")
         return problems
 
     def _parameters(self) -> list[str]:
         wanted = parameters(self.text("main.bicep"))
         given: dict[str, dict[str, Any]] = json.loads(self.text("main.parameters.json"))["parameters"]
-        problems = _sets("main.parameters.json has", given, "main.bicep has", wanted)
+        problems = _sets(
+            "parameters that main.bicep lacks", given, "parameters that main.parameters.json lacks", wanted
+        )
         for name in given.keys() & wanted.keys():
             value, default = given[name]["value"], wanted[name]
             form = _VALUE.fullmatch(value) if isinstance(value, str) else None
@@ -301,7 +311,7 @@ class Template:
             for path in self.bicep
             for name in re.findall(r"'azd-service-name': '([\w-]+)'", path.read_text(encoding="utf-8"))
         }
-        problems += _sets("azure.yaml has the services", project["services"], "templates tag", tagged)
+        problems += _sets("services without a resource", project["services"], "tags without a service", tagged)
         for name in tagged:
             sites = blocks(self.module("app"), "Microsoft.Web/sites")
             if sum(f"'azd-service-name': '{name}'" in site for site in sites) != 1:
@@ -329,7 +339,9 @@ class Template:
                     problems.append(
                         f"{path.name}: a role is assigned to another principal than the detector's identity"
                     )
-        problems += _sets("roles are assigned in", assigning, "this test expects them in", ROLES)
+        problems += _sets(
+            "templates that are not expected to assign roles", assigning, "templates that assign no role", ROLES
+        )
         problems += [
             f"{name} assigns other roles than those that this test expects"
             for name in assigning.keys() & ROLES.keys()
@@ -347,9 +359,16 @@ class Template:
             "deploymentContainer",
             *(f"{prefix.lower()}-{each}" for each in ("records", *get_args(Namespace))),
         }
-        problems += _sets("storage.bicep has the containers", items(storage, "containerNames"), "the code", containers)
+        problems += _sets(
+            "containers that the code does not use",
+            items(storage, "containerNames"),
+            "containers that are lacking",
+            containers,
+        )
         tables = {f"{prefix}{each}" for each in ("Records", "Work", "Documents")}
-        problems += _sets("storage.bicep has the tables", items(storage, "tableNames"), "the code", tables)
+        problems += _sets(
+            "tables that the code does not use", items(storage, "tableNames"), "tables that are lacking", tables
+        )
         hubs = re.findall(r"^    hubName: '([^']+)'$", main, re.M)
         if hubs != [described["ACTIVITY_LOG_HUB_NAME"]]:
             problems.append(f"main.bicep: the hub is {hubs} and not {described['ACTIVITY_LOG_HUB_NAME']}")
@@ -368,7 +387,7 @@ class Template:
             if f"    {given}: events.outputs.{output}\n" not in main:
                 problems.append(f"main.bicep: {given} does not come from events.bicep")
         for name, stream in (
-            ("LOGS_INGESTION_STREAM", f"Custom-{DETECTIONS}"),
+            ("LOGS_INGESTION_STREAM", f"Custom-{log_table.TABLE}"),
             ("INVENTORY_STREAM", inventory_table.STREAM),
         ):
             if found.get(name) != f"'{stream}'" or described[name] != stream:
@@ -382,11 +401,7 @@ class Template:
         return problems
 
 
-def _sets(one: str, found: Any, other: str, wanted: Any) -> list[str]:
+def _sets(more: str, found: Iterable[str], fewer: str, wanted: Iterable[str]) -> list[str]:
     found, wanted = set(found), set(wanted)
-    problems = []
-    if more := sorted(found - wanted):
-        problems.append(f"{one} {', '.join(more)}, and not so {other}")
-    if missing := sorted(wanted - found):
-        problems.append(f"{other} {', '.join(missing)}, and not so: {one}")
-    return problems
+    named = ((more, sorted(found - wanted)), (fewer, sorted(wanted - found)))
+    return [f"{what}: {', '.join(names)}" for what, names in named if names]
