@@ -28,6 +28,7 @@ from detectors.delivery.destination import DeliveryError, Destination
 from detectors.delivery.text import clip, visible
 from detectors.rule import Rule
 from detectors.sources.hunt import HuntReport
+from detectors.state.newest import keep_newest, read_newest
 from detectors.state.store import Conflict, Store, StoreUnavailable
 
 _log = logging.getLogger(__name__)
@@ -44,7 +45,6 @@ SEND_SECONDS = 10.0
 
 _PROBLEMS = 20
 _ERROR_BYTES = 300
-_WRITES = 3
 
 _Result = TypeVar("_Result")
 
@@ -202,7 +202,7 @@ async def send_heartbeat(
     _log.info("heartbeat %s", json.dumps(values, separators=(",", ":")))
     takers = [destination for destination in destinations if isinstance(destination, HeartbeatDestination)]
     await asyncio.gather(
-        _best_effort(_remember(store, beat), "the store", send_seconds),
+        _best_effort(keep_newest(store, LAST, beat), "the store", send_seconds),
         *(
             _best_effort(
                 taker.send_heartbeat(
@@ -224,39 +224,7 @@ async def send_heartbeat(
 
 async def read_last(store: Store) -> Heartbeat | None:
     """The newest heartbeat, or None. Raises :class:`StoreUnavailable`, also when a newer version wrote it."""
-    document = await store.read_document(LAST)
-    if document is None:
-        return None
-    try:
-        return msgspec.json.decode(document.value, type=Heartbeat)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise StoreUnavailable(
-            f"The document {LAST!r} is not a heartbeat of this version of the detector ({error}). "
-            "The next hunt writes it anew."
-        ) from error
-
-
-async def _remember(store: Store, beat: Heartbeat) -> None:
-    """Keep *beat* as the newest, unless a hunt that began later has written its own."""
-    value = msgspec.json.encode(beat)
-    for attempt in range(1, _WRITES + 1):
-        document = await store.read_document(LAST)
-        if document and _started_at(document.value, beat.started_at) > beat.started_at:
-            return
-        try:
-            await store.write_document(LAST, value, document.version if document else None)
-        except Conflict:
-            if attempt == _WRITES:
-                raise
-        else:
-            return
-
-
-def _started_at(value: bytes, otherwise: datetime) -> datetime:
-    try:
-        return msgspec.json.decode(value, type=Heartbeat).started_at
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        return otherwise
+    return await read_newest(store, LAST, Heartbeat, "heartbeat")
 
 
 async def _known(

@@ -7,10 +7,9 @@ from typing import Any, TypeVar
 import msgspec
 
 from detectors.inventory.snapshot import AccountReference, Snapshot
+from detectors.state.encoding import storable
 
 _Kind = TypeVar("_Kind", bound=msgspec.Struct)
-
-_NESTING_LIMIT = 100
 
 
 class Unreadable(Exception):
@@ -33,7 +32,7 @@ def encode(value: Any) -> bytes:
     try:
         return msgspec.json.encode(value, order="deterministic")
     except (UnicodeEncodeError, RecursionError):
-        return msgspec.json.encode(_storable(value, 0), order="deterministic")
+        return msgspec.json.encode(storable(value), order="deterministic")
 
 
 def as_stored(snapshot: Snapshot) -> Snapshot:
@@ -113,18 +112,3 @@ def content_name(account: AccountReference, sha256: str) -> str:
 def content_prefix(account: AccountReference) -> str:
     """How the names of all texts of *account* begin."""
     return f"content-{account_key(account)}-"
-
-
-def _storable(value: Any, depth: int) -> Any:
-    if isinstance(value, str):
-        # Two halves that belong together are joined first; only a lone one is replaced.
-        return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    if depth > _NESTING_LIMIT and isinstance(value, dict | list | tuple):
-        return f"(nested deeper than {_NESTING_LIMIT} levels: not stored)"
-    if isinstance(value, msgspec.Struct):
-        return {name: _storable(getattr(value, name), depth + 1) for name in value.__struct_fields__}
-    if isinstance(value, dict):
-        return {_storable(key, depth + 1): _storable(item, depth + 1) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_storable(item, depth + 1) for item in value]
-    return value

@@ -5,7 +5,8 @@ from typing import Final
 
 import msgspec
 
-from detectors.state.store import Conflict, Store, StoreUnavailable
+from detectors.state.newest import keep_newest, read_newest
+from detectors.state.store import Store
 
 LAST: Final = "inventory/last"
 """Name of the document that keeps the report of the newest run."""
@@ -13,8 +14,6 @@ LAST: Final = "inventory/last"
 MOST_ERRORS: Final = 20
 ERROR_CHARACTERS: Final = 300
 MOST_THROTTLED: Final = 100
-
-_WRITES: Final = 3
 
 
 class Stalest(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,40 +54,17 @@ class InventoryReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def read_last(store: Store) -> InventoryReport | None:
-    """The report of the newest run, or None. Raises :class:`StoreUnavailable`, also when a newer version wrote it."""
-    document = await store.read_document(LAST)
-    if document is None:
-        return None
-    try:
-        return msgspec.json.decode(document.value, type=InventoryReport)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise StoreUnavailable(
-            f"The document {LAST!r} is no report of this version of the detector ({error}). The next run of the "
-            "inventory writes it anew."
-        ) from error
+    """The report of the newest run, or None.
+
+    Raises :class:`detectors.state.store.StoreUnavailable`, also when a newer version wrote it.
+    """
+    return await read_newest(store, LAST, InventoryReport, "report")
 
 
 async def remember(store: Store, report: InventoryReport) -> None:
     """Keep *report* as the newest, unless a run that began later has written its own.
 
-    Raises :class:`StoreUnavailable`, and :class:`Conflict` when others write it again and again.
+    Raises :class:`detectors.state.store.StoreUnavailable`, and :class:`detectors.state.store.Conflict` when others
+    write it again and again.
     """
-    value = msgspec.json.encode(report)
-    for attempt in range(1, _WRITES + 1):
-        document = await store.read_document(LAST)
-        if document and _started_at(document.value, report.started_at) > report.started_at:
-            return
-        try:
-            await store.write_document(LAST, value, document.version if document else None)
-        except Conflict:
-            if attempt == _WRITES:
-                raise
-        else:
-            return
-
-
-def _started_at(value: bytes, otherwise: datetime) -> datetime:
-    try:
-        return msgspec.json.decode(value, type=InventoryReport).started_at
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        return otherwise
+    await keep_newest(store, LAST, report)

@@ -50,7 +50,7 @@ def encode_record(record: Record) -> bytes:
     try:
         return msgspec.json.encode(record)
     except (UnicodeEncodeError, RecursionError):
-        return msgspec.json.encode(_storable(record, 0))
+        return msgspec.json.encode(storable(record))
 
 
 def decode_record(data: bytes, where: str) -> Record:
@@ -121,16 +121,17 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def _storable(value: Any, depth: int) -> Any:
+def storable(value: Any, depth: int = 0) -> Any:
+    """*value* without what JSON cannot hold: lone surrogates are replaced, nesting beyond a limit is cut."""
     if isinstance(value, str):
         # Two halves that belong together are joined first; only a lone one is replaced.
         return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     if depth > _NESTING_LIMIT and isinstance(value, dict | list | tuple):
         return f"(nested deeper than {_NESTING_LIMIT} levels: not stored)"
     if isinstance(value, msgspec.Struct):
-        return {name: _storable(getattr(value, name), depth + 1) for name in value.__struct_fields__}
+        return {name: storable(getattr(value, name), depth + 1) for name in value.__struct_fields__}
     if isinstance(value, dict):
-        return {_storable(key, depth + 1): _storable(item, depth + 1) for key, item in value.items()}
+        return {storable(key, depth + 1): storable(item, depth + 1) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_storable(item, depth + 1) for item in value]
+        return [storable(item, depth + 1) for item in value]
     return value

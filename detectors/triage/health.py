@@ -211,8 +211,8 @@ def no_inventory(reason: str, *, stretch: datetime, now: datetime) -> Alert:
         "a watcher that was added without a log row, nor jobs that a webhook or a schedule started. The hunt and the "
         "stream are not affected. If you have no automation account, there is nothing to do. This is said once.",
         facts=(Fact("Cause", reason),),
-        response="1. Check that the detector's role is assigned on the subscriptions: the deployment makes one for each that "
-        "it names. The built-in Reader, there or on the management group, does as well.\n"
+        response="1. Check that the detector's role is assigned on the subscriptions: the deployment makes one for "
+        "each that it names. The built-in Reader, there or on the management group, does as well.\n"
         "2. If INVENTORY_SUBSCRIPTIONS is set, check the ids in it. Where it is empty, the identity also needs "
         "`Microsoft.Resources/subscriptions/read`.\n"
         "3. A new role takes some minutes to apply; the next run of the timer `inventory` then reads the accounts.",

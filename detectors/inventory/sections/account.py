@@ -21,8 +21,8 @@ VOLATILE: Final = {
 def account_object(reader: AccountReader) -> InventoryObject:
     """The object of kind Account, after all sections.
 
-    ``unread`` names those that Azure refuses, so that this is a change by itself. A section that failed otherwise, which
-    may be over in five minutes, is in it only as long as nothing has answered since it was refused.
+    ``unread`` names those that Azure refuses, so that this is a change by itself. A section that failed otherwise,
+    which may be over in five minutes, is in it only as long as nothing has answered since it was refused.
     """
     listed, mask = reader.listed, reader.mask
     values, identity = properties_of(listed), properties_of(listed, "identity")
