@@ -188,7 +188,7 @@ async def test_two_instances_that_write_at_once_both_end(store: SqliteStore, cap
 
 async def test_a_heartbeat_of_another_version_is_replaced_by_the_next_hunt(store: SqliteStore) -> None:
     await store.write_document(LAST, b'{"new": true}', None)
-    with pytest.raises(StoreUnavailable, match="The next hunt writes it anew"):
+    with pytest.raises(StoreUnavailable, match="The next run writes it anew"):
         await read_last(store)
     sent = await beat(store)
     assert await read_last(store) == sent

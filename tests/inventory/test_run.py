@@ -99,7 +99,7 @@ def test_an_older_run_that_ends_later_does_not_replace_the_report_of_a_newer_one
 
 def test_a_report_of_another_version_is_said_to_be_unreadable_and_written_over(world: World) -> None:
     world.clock.run(MemoryStore(world.place).write_document(reports.LAST, b'{"started_at": 5}', None))
-    with pytest.raises(StoreUnavailable, match="no report of this version"):
+    with pytest.raises(StoreUnavailable, match="not a report of this version"):
         last(world)
     assert last_after_run(world).accounts == 0
 
