@@ -5,9 +5,9 @@ import platform
 import sys
 from pathlib import Path
 
-from bench import functions, imports, stream
+from bench import functions, imports, inventory, stream
 
-MEASURES = (imports.measure, stream.measure, functions.measure)
+MEASURES = (imports.measure, stream.measure, functions.measure, inventory.measure)
 
 
 def main() -> None:

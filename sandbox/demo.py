@@ -213,7 +213,7 @@ def _utc_now() -> datetime:
 def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m sandbox.demo", description=__doc__)
     parser.add_argument("--log", type=Path, metavar="FILE", help="look through this exported Activity Log instead")
-    parser.add_argument("--scenario", metavar="NAME", help=f"play one scenario instead of {' and '.join(SCENARIOS)}")
+    parser.add_argument("--scenario", metavar="NAME", help=f"play one scenario instead of {', '.join(SCENARIOS)}")
     parser.add_argument("--output", type=Path, default=Path(".demo"), metavar="DIR", help="folder for page and state")
     return parser.parse_args(given)
 

@@ -22,7 +22,8 @@ class FleetProcess:
     """A running fleet. Use it as a context manager; whatever happens to this process, the fleet's ends with it."""
 
     def __init__(self, accounts: int, subscriptions: int = 1) -> None:
-        self._header = secrets.token_urlsafe(24)
+        # In hexadecimal: an argument that begins with a hyphen would be taken for an option.
+        self._header = secrets.token_hex(24)
         self._process = subprocess.Popen(  # noqa: S603 - this interpreter, and our own module
             [
                 *(sys.executable, "-m", "sandbox.fleet_server"),

@@ -1,10 +1,13 @@
 """Automation clients, one per subscription, built when first needed."""
 
 import logging
+import ssl
+import urllib.request
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from azure.core.credentials_async import AsyncTokenCredential
+    from azure.core.pipeline.transport import AioHttpTransport
     from azure.mgmt.automation.aio import AutomationClient
 
 PUBLIC_CLOUD = "https://management.azure.com"
@@ -74,7 +77,31 @@ class AutomationClients:
             subscription_id,
             self._base_url,
             credential_scopes=[self._scope],
-            connection_verify=self._connection_verify,
+            transport=_transport(self._connection_verify),
             retry_policy=retry,
             per_retry_policies=[SameHostReads(self._base_url)],
         )
+
+
+def _transport(verify: bool | str) -> "AioHttpTransport":  # noqa: FBT001 - as the SDK has it
+    """azure-core's own transport, without what it does anew for every call."""
+    import aiohttp
+    from azure.core.pipeline.transport import AioHttpTransport
+
+    # With these settings aiohttp looks for proxies in a thread, for every call: as much work as the rest of it.
+    proxies = bool(urllib.request.getproxies())
+    if isinstance(verify, str):
+        # Given a path, azure-core makes a TLS context for every call, and so a connection.
+        try:
+            context = ssl.create_default_context(cafile=verify)
+        except OSError:
+            # Let each call say so: a reader that is told why tells the responder.
+            return AioHttpTransport(connection_verify=verify, use_env_settings=proxies)
+        session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(ssl=context),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            trust_env=proxies,
+        )
+        return AioHttpTransport(session=session, use_env_settings=proxies)
+    return AioHttpTransport(connection_verify=verify, use_env_settings=proxies)

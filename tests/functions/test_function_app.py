@@ -33,7 +33,7 @@ def fresh(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_app_has_the_three_timers_that_the_readme_promises_and_no_stream_without_an_event_hub() -> None:
+def test_the_app_has_the_four_timers_that_the_readme_promises_and_no_stream_without_an_event_hub() -> None:
     code = """
 import json, function_app
 functions = function_app.app.get_functions()
@@ -44,6 +44,7 @@ print(json.dumps({f.get_function_name(): json.loads(f.get_raw_bindings()[0]) for
     assert {name: binding["schedule"] for name, binding in bindings.items()} == {
         "hunt": "0 */5 * * * *",
         "sweep": "0 7 * * * *",
+        "inventory": "0 2-59/5 * * * *",
         "deliver": "30 * * * * *",
     }
     assert all(binding["type"] == "timerTrigger" and not binding["runOnStartup"] for binding in bindings.values())
@@ -67,7 +68,7 @@ print(json.dumps({
 @pytest.mark.parametrize("name", ["ACTIVITY_LOG_HUB__fullyQualifiedNamespace", "ACTIVITY_LOG_HUB"])
 def test_with_an_event_hub_the_app_has_the_stream_as_well(name: str) -> None:
     told = json.loads(fresh(STREAM, **{name: "contoso.servicebus.windows.net"}).stdout)
-    assert told["names"] == ["deliver", "hunt", "stream", "sweep"]
+    assert told["names"] == ["deliver", "hunt", "inventory", "stream", "sweep"]
     assert told["binding"] == {
         "direction": "IN",
         "type": "eventHubTrigger",

@@ -238,7 +238,7 @@ STEPS = {
         [watcher(status="Running", scriptName="Watch-Queue")],
         ["inventory-watcher-added-or-changed", "inventory-watcher-started"],
     ),
-    "a watcher goes": ([watcher()], [], ["inventory-trigger-removed"]),
+    "a watcher goes": ([watcher(), webhook()], [webhook()], ["inventory-trigger-removed"]),
     "a webhook is called for the first time in its life": (
         [webhook()],
         [webhook(lastInvokedTime="2026-03-14T02:04:00Z")],
