@@ -76,6 +76,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("status", "Say how the detector is doing: rules, backlog, last heartbeat.")
     add("hunt", "Hunt once from the watermarks to now, and send what is found.")
     add("sweep", "Read the last day once more, for rows that arrived late.")
+    add("inventory", "Read the automation accounts once, and send what has changed in them.")
     add("deliver", "Triage and send what is stored and due.")
     replay = add("replay", "Judge exported files, or what the stream set aside, once more.")
     replay.add_argument("file", type=Path, nargs="*", metavar="FILE", help="files of Activity Log records, gzip or not")
@@ -226,6 +227,10 @@ async def _command(
         case "hunt" | "sweep":
             hunted = await (run.hunt if options.command == "hunt" else run.sweep)(detector)
             return Outcome(hunted, printing.hunt_text(hunted), UNHEALTHY if hunted.failed else OK)
+        case "inventory":
+            visited = await detector.inventory()
+            whole = not (visited.errors or visited.failed or visited.left)
+            return Outcome(visited, printing.inventory_text(visited), OK if whole else UNHEALTHY)
         case "deliver":
             delivered = await run.deliver(detector, clock())
             return Outcome(delivered, printing.deliver_text(delivered), UNHEALTHY if delivered.failed else OK)

@@ -14,6 +14,7 @@ from detectors.commands.settings import SettingsReport
 from detectors.commands.status import Status
 from detectors.condition import Backlog, Progress, moment, waits_of
 from detectors.delivery.card_text import duration
+from detectors.inventory.report import InventoryReport
 
 _SHOWN_DAMAGED = 50
 
@@ -62,6 +63,23 @@ def hunt_text(result: HuntResult) -> str:
         lines += _bullet(f"{run.rule_name} on {run.outcome.workspace}: {run.outcome.error}")
     lines += ["", _count(result.new_alerts, "new alert")]
     return _text([*lines, *_alert_lines(result.alerts, result.new_alerts)])
+
+
+def inventory_text(report: InventoryReport) -> str:
+    """How many accounts were read, what came of it, and what went wrong."""
+    where = f"{_count(report.accounts, 'account')} in {_count(report.subscriptions, 'subscription')}"
+    found = f"{_count(report.changes, 'change')} in {_count(report.changed, 'account')}"
+    lines = [
+        f"{where}: {report.visited} read, {report.failed} failed, {report.left} left for the next run",
+        f"{found}, {_count(report.new_alerts, 'new alert')}",
+    ]
+    if report.stalest is not None:
+        lines += fields([("stalest", f"{report.stalest.name}, read {moment(report.stalest.since)}")])
+    for error in report.errors:
+        lines += _bullet(error)
+    if report.more_errors:
+        lines += _bullet(f"{report.more_errors} more")
+    return _text(lines)
 
 
 def deliver_text(result: DeliverResult) -> str:

@@ -66,3 +66,24 @@ def test_hunt_then_status_against_the_sandbox(tmp_path: Path) -> None:
         (beat,) = [row for row in rows if row["AlertKind"] == "heartbeat"]
         assert beat["Outcome"] == "healthy"
         assert set(beat["Row"]) == set(Heartbeat.__struct_fields__)
+
+
+def test_the_inventory_finds_against_the_sandbox_what_no_log_tells(tmp_path: Path) -> None:
+    with Sandbox.start(tmp_path, "watcher-without-log") as sandbox:
+        environment = sandbox.environment() | {"STATE_PATH": str(tmp_path / "state.db")}
+        first = detectors("inventory", environment=environment)
+        assert (first.returncode, first.stderr) == (0, "")
+        assert first.stdout.startswith("1 account in 1 subscription: 1 read, 0 failed, 0 left for the next run\n")
+        assert "0 changes in 0 accounts, 0 new alerts" in first.stdout
+
+        sandbox.play_all()
+        second = detectors("inventory", "--json", environment=environment)
+        assert (second.returncode, second.stderr) == (0, "")
+        report = json.loads(second.stdout)
+        assert (report["visited"], report["changed"], report["errors"]) == (1, 1, [])
+        assert report["new_alerts"] > 0
+
+        titles = [
+            row["AlertTitle"] for entry in sandbox.ledger.at("ingestion") for row in entry.body if "AlertId" in row
+        ]
+        assert "Watcher task Watch-BackupShare added on aa-Operations-Prod" in titles
