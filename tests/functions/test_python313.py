@@ -33,7 +33,7 @@ def test_the_worker_of_python_313_indexes_and_runs_the_functions(tmp_path: Path)
         )
         assert result.returncode == 0, result.stderr
         told = json.loads(result.stdout)
-        assert told["indexed"] == ["deliver", "hunt", "stream", "sweep"]
+        assert told["indexed"] == ["deliver", "hunt", "inventory", "stream", "sweep"]
         assert told["outcomes"] == [["hunt", "ok"], ["stream", "ok"], ["deliver", "ok"], ["sweep", "ok"]]
         assert set(told["lines"]) == {str(told["outcomes"].index(["stream", "ok"]))}
         assert sandbox.ledger.counts["teams"] > 0
