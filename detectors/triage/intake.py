@@ -150,13 +150,13 @@ class Intake:
         """Store the health alert about a rule that keeps failing; the same failing stretch gives the same alert."""
         now = self._clock()
         alert = health.failing_rule(rule, workspace, since=since, read_until=read_until, error=error, now=now)
-        await self._store.create(Record(id=alert.id, due=now, created_at=now, alert=alert))
+        await self._tell(alert)
 
     async def report_missing(self, workspace: str, missing: str, rules: Sequence[Rule]) -> None:
         """Store the health alert about *rules* that wait for what *workspace* lacks; the same thing, the same alert."""
         now = self._clock()
         alert = health.missing_name(workspace, missing, rules, now=now)
-        await self._store.create(Record(id=alert.id, due=now, created_at=now, alert=alert))
+        await self._tell(alert)
 
     async def report_quarantine(
         self, *, hub: str, partition: str, pieces: int, size: int, reason: str, entry: str, whole: bool
@@ -177,7 +177,7 @@ class Intake:
             whole=whole,
             now=now,
         )
-        await self._store.create(Record(id=alert.id, due=now, created_at=now, alert=alert))
+        await self._tell(alert)
 
     async def report_stale_inventory(self, stale: health.StaleInventory | None) -> None:
         """Store the health alert about accounts that the inventory does not read in time; None when there are none.
@@ -188,7 +188,7 @@ class Intake:
         since = await stretch(self._store, "health/stale-inventory", now, wrong=stale is not None)
         if stale and since:
             alert = health.stale_inventory(stale, stretch=since, now=now)
-            await self._store.create(Record(id=alert.id, due=now, created_at=now, alert=alert))
+            await self._tell(alert)
 
     async def report_no_inventory(self, reason: str | None) -> None:
         """Store the health alert that no automation account can be listed, for *reason*; None when some can.
@@ -199,7 +199,7 @@ class Intake:
         since = await stretch(self._store, "health/no-inventory", now, wrong=reason is not None)
         if reason is not None and since:
             alert = health.no_inventory(reason, stretch=since, now=now)
-            await self._store.create(Record(id=alert.id, due=now, created_at=now, alert=alert))
+            await self._tell(alert)
 
     async def report_dead_letter(self, record: Record, destination: str, others: Sequence[str]) -> None:
         """Store the health alert about an alert that *destination* will never get, for the *others* to carry."""
@@ -211,7 +211,12 @@ class Intake:
             record.alert, destination, error=delivery.error or "", now=now, arrived_at=delivery.sent_at
         )
         deliveries = {name: Delivery() for name in others}
-        await self._store.create(Record(id=alert.id, due=now, created_at=now, alert=alert, deliveries=deliveries))
+        await self._tell(alert, deliveries)
+
+    async def _tell(self, alert: Alert, deliveries: dict[str, Delivery] | None = None) -> None:
+        """Store a health alert; one that is stored already stays as it is."""
+        now = alert.created_at
+        await self._store.create(Record(id=alert.id, due=now, created_at=now, alert=alert, deliveries=deliveries or {}))
 
 
 def _index_in(document: Document | None, name: str) -> joining.Index:
