@@ -3,7 +3,7 @@
 import asyncio
 import dataclasses
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,18 +13,19 @@ from detectors.delivery.attempts import DEAD_DUE
 from detectors.delivery.destination import DeliveryError, RateLimit, Receipt
 from detectors.delivery.followup import FollowUp
 from detectors.delivery.outbox import Outbox
-from detectors.model import Alert, AlertKind, DeliveryState, Evidence, Match, Record, Source
+from detectors.model import Alert, AlertKind, DeliveryState, Evidence, Match, Source
 from detectors.rule import Rule
 from detectors.sources.hunt import Hunt, HuntLimits
 from detectors.sources.logs import QueryError
 from detectors.sources.windows import Watermark, Window
-from detectors.state.store import Document, Store, Stored, StoreUnavailable
+from detectors.state.store import Document, Store
 from detectors.triage.alerting import Triage
 from detectors.triage.intake import Intake, event_time, matches_of
 from tests.clock import Clock
 from tests.core.samples import RULE, row
 from tests.memory_store import MemoryStore, Place
 from tests.simulation.faults import Chaos, Crash, Fault, Life
+from tests.simulation.faulty_store import FaultyStore
 
 WORKSPACE = "w"
 TEAMS_LIMIT = RateLimit(24, 300)
@@ -70,55 +71,17 @@ class Ledger:
             self.named |= {alert.id, *(item.match_id for item in alert.items)}
 
 
-class FaultyStore:
-    """A store whose every call is a point. A watermark is checked at the moment it is written."""
+class CheckedStore(FaultyStore):
+    """A watermark is checked at the moment it is written."""
 
     def __init__(self, world: "World", life: Life) -> None:
+        super().__init__(MemoryStore(world.place), life)
         self._world = world
-        self._life = life
-        self._inner = MemoryStore(world.place)
 
-    async def _call(self, name: str, effect: Callable[[], Awaitable[Any]]) -> Any:
-        return await self._life.call(
-            f"store {name}", effect, lambda fault, _: StoreUnavailable(f"the store: {fault.value}; repeat the step")
-        )
-
-    async def open(self) -> None:
-        """Nothing to create."""
-
-    async def close(self) -> None:
-        """Nothing to release."""
-
-    async def create(self, record: Record) -> bool:
-        return bool(await self._call("create", lambda: self._inner.create(record)))
-
-    async def exists(self, record_id: str) -> bool:
-        return bool(await self._call("exists", lambda: self._inner.exists(record_id)))
-
-    async def read(self, record_id: str) -> Stored | None:
-        found: Stored | None = await self._call("read", lambda: self._inner.read(record_id))
-        return found
-
-    async def replace(self, stored: Stored, record: Record) -> Stored:
-        replaced: Stored = await self._call("replace", lambda: self._inner.replace(stored, record))
-        return replaced
-
-    async def due(self, now: datetime, limit: int) -> list[str]:
-        ids: list[str] = await self._call("due", lambda: self._inner.due(now, limit))
-        return ids
-
-    async def read_document(self, name: str) -> Document | None:
-        document: Document | None = await self._call("read document", lambda: self._inner.read_document(name))
-        return document
-
-    async def write_document(self, name: str, value: bytes, version: str | None) -> Document:
-        async def write() -> Document:
-            document = await self._inner.write_document(name, value, version)
-            if name.startswith("watermark/"):
-                self._world.check_watermark(msgspec.json.decode(value, type=Watermark))
-            return document
-
-        document: Document = await self._call("write document", write)
+    async def _write(self, name: str, value: bytes, version: str | None) -> Document:
+        document = await super()._write(name, value, version)
+        if name.startswith("watermark/"):
+            self._world.check_watermark(msgspec.json.decode(value, type=Watermark))
         return document
 
 
@@ -174,7 +137,7 @@ class Process:
         self.life = Life(world.chaos)
         self._world = world
         self._clock: Callable[[], datetime] = lambda: world.clock() + skew
-        store: Store = FaultyStore(world, self.life)
+        store: Store = CheckedStore(world, self.life)
         intake = Intake(store=store, clock=self._clock, new_id=world.new_id)
         self.hunting = world.hunt_class(
             rules=[RULE],
